@@ -1,0 +1,205 @@
+"""What replicas say to each other, and the blocks they say it about.
+
+A protocol may define further messages by subclassing `Message`; these are the ones several protocols share. The
+host signs what a replica emits (`statement`), checks what it receives (`evidence`), and asks three questions of
+any message without knowing its protocol: which block it proposes, which certificates it carries, and how many
+payload bytes travel with it beyond its encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from hashlib import blake2b
+
+import msgspec
+
+from consensus.types import BlockId, Height, ReplicaId, View
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Payload(msgspec.Struct, frozen=True, array_like=True):
+    """Transactions `first` .. `first + count - 1` of the workload, `size_bytes` long together."""
+
+    first: int
+    count: int
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """The first transaction that is not in this payload."""
+        return self.first + self.count
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True, dict=True):
+    """A block, named by the hash of its content.
+
+    `view` is the leader's attempt that made it; longest-chain miners number their own blocks with it, which keeps
+    two blocks of one miner on one parent apart.
+    """
+
+    parent: BlockId
+    height: Height
+    view: View
+    proposer: ReplicaId
+    payload: Payload
+
+    @cached_property
+    def id(self) -> BlockId:
+        """32 bytes of BLAKE2b over the encoding of all fields."""
+        return BlockId(blake2b(_encode(self), digest_size=32).digest())
+
+
+GENESIS = Block(BlockId(b""), Height(0), View(0), ReplicaId(0), Payload(0, 0, 0))
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=True):
+    """Base of everything a replica says. `signature` is the sender's, over `statement()`; the host fills it in."""
+
+    signature: bytes = b""
+
+    @property
+    def kind(self) -> str:
+        """The name under which this message is counted."""
+        return type(self).__name__.lower()
+
+    def statement(self) -> Message:
+        """What the signature covers: by default this message without it."""
+        return msgspec.structs.replace(self, signature=b"") if self.signature else self
+
+    def certificates(self) -> Iterator[Certificate]:
+        """Certificates carried inside, whose signatures the receiving host checks too."""
+        return iter(())
+
+    def evidence(self) -> Iterator[Evidence]:
+        """All signatures carried inside, beside the sender's own."""
+        for certificate in self.certificates():
+            yield from certificate.evidence()
+
+    def proposes(self) -> Block | None:
+        """The block this message proposes for the first time, if it is a proposal."""
+        return None
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of transactions that travel with this message beside its encoding."""
+        return 0
+
+
+Evidence = tuple[ReplicaId, Message, bytes]
+"""Who signed which statement, and the signature."""
+
+
+class Vote(Message, frozen=True, array_like=True, tag=True):
+    """A signed yes to one block in one phase of one view."""
+
+    phase: str
+    view: View
+    height: Height
+    block: BlockId
+
+    @property
+    def kind(self) -> str:
+        return self.phase
+
+
+class Certificate(msgspec.Struct, frozen=True, array_like=True):
+    """Signatures of distinct replicas, kept together as proof. `signers` ascend and pair with `signatures`."""
+
+    view: View
+    signers: tuple[ReplicaId, ...]
+    signatures: tuple[bytes, ...]
+
+    def evidence(self) -> Iterator[Evidence]:
+        """Each signature with the statement it covers."""
+        raise TypeError(f"{type(self).__name__} does not say what its signers signed")
+
+
+class QuorumCertificate(Certificate, frozen=True, array_like=True, dict=True):
+    """A quorum's votes for one block in one phase of one view."""
+
+    phase: str
+    height: Height
+    block: BlockId
+
+    def evidence(self) -> Iterator[Evidence]:
+        vote = Vote(self.phase, self.view, self.height, self.block)
+        for signer, signature in zip(self.signers, self.signatures, strict=True):
+            yield signer, vote, signature
+
+
+def genesis_certificate(phase: str) -> QuorumCertificate:
+    """The certificate that everybody holds for the genesis block: no votes, because none are needed."""
+    return QuorumCertificate(View(0), (), (), phase, Height(0), GENESIS.id)
+
+
+class Proposal(Message, frozen=True, array_like=True, tag=True):
+    """A leader's new block, why it may extend its parent, and why this view may begin."""
+
+    block: Block
+    justify: QuorumCertificate
+    timeout_certificate: TimeoutCertificate | None = None
+
+    def certificates(self) -> Iterator[Certificate]:
+        yield self.justify
+        if self.timeout_certificate is not None:
+            yield self.timeout_certificate
+
+    def proposes(self) -> Block:
+        return self.block
+
+    @property
+    def payload_bytes(self) -> int:
+        return self.block.payload.size_bytes
+
+
+class TimeoutVote(Message, frozen=True, array_like=True, tag=True):
+    """What a `Timeout` signs: "I gave up `view`; the highest certificate I held was of `high_view`"."""
+
+    view: View
+    high_view: View
+
+
+class TimeoutCertificate(Certificate, frozen=True, array_like=True):
+    """A quorum gave up one view (DiemBFT v4, section 3.1). `high_views` pair with `signers`."""
+
+    high_views: tuple[View, ...]
+
+    def evidence(self) -> Iterator[Evidence]:
+        for signer, high_view, signature in zip(self.signers, self.high_views, self.signatures, strict=True):
+            yield signer, TimeoutVote(self.view, high_view), signature
+
+
+class Timeout(Message, frozen=True, array_like=True, tag=True):
+    """A replica gives up `view`. It carries what a lagging receiver needs to arrive in that view too."""
+
+    view: View
+    high_certificate: QuorumCertificate
+    timeout_certificate: TimeoutCertificate | None = None
+
+    def statement(self) -> Message:
+        return TimeoutVote(self.view, self.high_certificate.view)
+
+    def certificates(self) -> Iterator[Certificate]:
+        yield self.high_certificate
+        if self.timeout_certificate is not None:
+            yield self.timeout_certificate
+
+
+class Fetch(Message, frozen=True, array_like=True, tag=True):
+    """Please send `block` and those of its ancestors that are higher than `above`."""
+
+    block: BlockId
+    height: Height
+    above: Height
+
+
+class Ancestors(Message, frozen=True, array_like=True, tag=True):
+    """The answer to a `Fetch`: a piece of one chain, lowest block first."""
+
+    blocks: tuple[Block, ...]
+
+    @property
+    def payload_bytes(self) -> int:
+        return sum(block.payload.size_bytes for block in self.blocks)

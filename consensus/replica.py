@@ -1,0 +1,161 @@
+"""A replica: events in, effects out, no I/O.
+
+Protocol authors subclass `Replica` (or `ChainReplica`, which also keeps a block tree and fetches what it lacks),
+write `on_start`, `on_message`, `on_timer` and `on_payload`, and call one verb, `emit`. Nothing is ever re-entered:
+one's own words come back through `receive` as events of their own.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from consensus.effects import Effect, Reason, Rejected
+from consensus.messages import Block, Message, Payload
+from consensus.types import Committee, ReplicaId
+
+NOTHING: Sequence[Effect] = ()
+"""What a delivery that changes nothing returns: votes are almost all traffic, so it allocates nothing."""
+
+Payloads = Callable[[int, int, Block], Payload]
+"""`payloads(now_ns, max_bytes, parent)`: the transactions that may go into a child of `parent` now."""
+
+Recovered = Mapping[str | bytes, Any]
+"""What a replica had persisted before it stopped, by key; empty at its first start."""
+
+
+class StateMachine(Protocol):
+    """What a host drives: honest replicas and Byzantine wrappers alike."""
+
+    def start(self, recovered: Recovered, now_ns: int) -> Sequence[Effect]: ...
+    def receive(self, sender: ReplicaId, message: Message, now_ns: int) -> Sequence[Effect]: ...
+    def fire(self, timer: str, now_ns: int) -> Sequence[Effect]: ...
+    def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What a replica is told at birth: who am I, who votes, how long is Δ, where do chance and payload come from."""
+
+    me: ReplicaId
+    committee: Committee
+    delta_ns: int
+    timeout_ns: int | None
+    """How long a view may last; None leaves it to the protocol, in multiples of Δ."""
+    random: random.Random
+    payloads: Payloads
+    block_max_bytes: int
+    parameters: Any
+
+
+class AllToAll(msgspec.Struct, frozen=True):
+    """The zero-load shape of a protocol whose leader proposes and then all vote to all, `phases` times."""
+
+    phases: int
+
+
+class Chained(msgspec.Struct, frozen=True):
+    """The zero-load shape of a protocol whose votes go to the next leader and that commits `chain` blocks deep."""
+
+    chain: int
+
+
+class Lottery(msgspec.Struct, frozen=True):
+    """The shape of a protocol whose blocks appear at random instants and may fork."""
+
+
+class ProtocolFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about a protocol before any run; `quorbit protocols` prints it and the bounds use it."""
+
+    name: str
+    paper: str
+    fault_bound: str
+    responsive: str
+    commit_delays: str
+    period: str
+    messages_per_block: str
+    view_change: str
+    shape: AllToAll | Chained | Lottery
+    timeout_deltas: float | None
+    """The default view timeout in multiples of Δ; None where there are no views to time out."""
+    one_vote_per: tuple[str, ...] = ()
+    """The fields of a vote among which an honest replica votes for one block only."""
+    resilience: int = 3
+    """n > resilience·f."""
+
+
+class Replica(ABC):
+    """Base of all protocols: collects what the handlers emit, in order.
+
+    Class attributes: `facts` for people and bounds, `Parameters` (a msgspec struct) for the scenario's
+    `[consensus] parameters`, `messages` for the wire.
+    """
+
+    facts: ClassVar[ProtocolFacts]
+    Parameters: ClassVar[type[msgspec.Struct]]
+    messages: ClassVar[tuple[type[Message], ...]]
+
+    def __init__(self, seat: Seat) -> None:
+        self.me = seat.me
+        self.committee = seat.committee
+        self.delta_ns = seat.delta_ns
+        self.random = seat.random
+        self.now_ns = 0
+        self._seat = seat
+        self._outbox: list[Effect] = []
+
+    def emit(self, *effects: Effect) -> None:
+        """Ask for effects, to be carried out in this order once the current event is handled."""
+        self._outbox.extend(effects)
+
+    def reject(self, sender: ReplicaId, reason: Reason) -> None:
+        """Record that a peer misbehaved."""
+        self._outbox.append(Rejected(sender, reason))
+
+    def start(self, recovered: Recovered, now_ns: int) -> Sequence[Effect]:
+        """Begin, or begin again with what was persisted before a crash."""
+        self.now_ns = now_ns
+        self.on_start(recovered)
+        return self._drain()
+
+    def receive(self, sender: ReplicaId, message: Message, now_ns: int) -> Sequence[Effect]:
+        """Handle one message whose signatures the host has checked."""
+        self.now_ns = now_ns
+        self.on_message(sender, message)
+        return self._drain() if self._outbox else NOTHING
+
+    def fire(self, timer: str, now_ns: int) -> Sequence[Effect]:
+        """Handle a timer that has run out."""
+        self.now_ns = now_ns
+        self.on_timer(timer)
+        return self._drain() if self._outbox else NOTHING
+
+    def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]:
+        """Handle transactions handed in by a client."""
+        self.now_ns = now_ns
+        self.on_payload(payload)
+        return self._drain() if self._outbox else NOTHING
+
+    def _drain(self) -> Sequence[Effect]:
+        effects, self._outbox = self._outbox, []
+        return effects
+
+    @abstractmethod
+    def on_start(self, recovered: Recovered) -> None:
+        """The first event, and the first after a restart."""
+
+    @abstractmethod
+    def on_message(self, sender: ReplicaId, message: Message) -> None:
+        """A message arrived; it may be one's own."""
+
+    @abstractmethod
+    def on_timer(self, timer: str) -> None:
+        """A timer that was set has run out."""
+
+    def on_payload(self, payload: Payload) -> None:  # noqa: B027 - most protocols pull their payload instead
+        """A client handed in transactions; protocols that pull them from `payloads` need not care."""

@@ -1,0 +1,86 @@
+"""Virtual time: integer nanoseconds, one heap, a total order.
+
+A broadcast is one heap entry, not n: its arrivals are sorted once and delivered by advancing an index. Events at
+the same nanosecond happen in the order in which they were scheduled, so a run can be repeated exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush, heapreplace
+from typing import Any
+
+Action = Callable[[Any, int], None]
+"""`action(parcel, due_ns)`."""
+
+
+class Flight:
+    """A parcel on its way: when it is due where, earliest first."""
+
+    __slots__ = ("actions", "count", "index", "parcel", "serial", "times_ns")
+
+    def __init__(self, serial: int, times_ns: Sequence[int], actions: Sequence[Action], parcel: Any) -> None:
+        self.serial = serial
+        self.times_ns = times_ns
+        self.actions = actions
+        self.count = len(times_ns)
+        self.index = 0
+        self.parcel = parcel
+
+
+class VirtualClock:
+    """Delivers parcels in order of their due times, jumping from one to the next."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.delivered = 0
+        self._serial = 0
+        self._heap: list[tuple[int, int, Flight]] = []
+        self._stopped = False
+
+    def schedule(self, times_ns: Sequence[int], actions: Sequence[Action], parcel: Any) -> None:
+        """Call `actions[i](parcel, times_ns[i])` at each of the ascending times.
+
+        Times before `now_ns` are a bug of the caller's: what is past cannot be delivered.
+        """
+        if not times_ns:
+            return
+        if times_ns[0] < self.now_ns:
+            raise ValueError(f"scheduled at {times_ns[0]} ns, but it is already {self.now_ns} ns")
+        self._serial += 1
+        heappush(self._heap, (times_ns[0], self._serial, Flight(self._serial, times_ns, actions, parcel)))
+
+    def at(self, due_ns: int, action: Action, parcel: Any = None) -> None:
+        """Call `action(parcel, due_ns)` at one time."""
+        self.schedule((due_ns,), (action,), parcel)
+
+    def stop(self) -> None:
+        """Make the current `run` return after the event it is in; callable from a signal handler."""
+        self._stopped = True
+
+    def run(self, until_ns: int, at_most: int) -> bool:
+        """Deliver up to `at_most` parcels due at or before `until_ns`; returns whether more of them remain.
+
+        When none remain, time stands at `until_ns`.
+        """
+        heap = self._heap
+        budget = at_most
+        while heap and budget and not self._stopped:
+            due_ns, _, flight = heap[0]
+            if due_ns > until_ns:
+                break
+            index = flight.index
+            following = index + 1
+            if following < flight.count:
+                flight.index = following
+                heapreplace(heap, (flight.times_ns[following], flight.serial, flight))
+            else:
+                heappop(heap)
+            self.now_ns = due_ns
+            budget -= 1
+            flight.actions[index](flight.parcel, due_ns)
+        self.delivered += at_most - budget
+        if self._stopped or (heap and heap[0][0] <= until_ns):
+            return not self._stopped
+        self.now_ns = max(self.now_ns, until_ns)
+        return False

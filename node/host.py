@@ -1,0 +1,233 @@
+"""The host: drives one replica and does what it asks for, in order.
+
+A host's own clock runs ahead of the network's while its CPU works: a message that arrives at t, when the CPU is free
+at b, is handled at max(t, b) plus the time to verify it, and whatever it causes leaves from then on. Messages are
+handled one at a time in order of arrival, so nothing is re-entered, and one's own words come back as events.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from consensus.effects import (
+    Adopted,
+    Broadcast,
+    CancelTimer,
+    Committed,
+    Effect,
+    Entered,
+    Held,
+    Persist,
+    Reason,
+    Rejected,
+    Send,
+    SetTimer,
+)
+from consensus.messages import Certificate, Message
+from consensus.replica import StateMachine
+from consensus.types import ReplicaId
+from network.bus import Bus
+from network.clock import VirtualClock
+from node.keys import Notary
+from node.store import Store
+from node.trace import Trace
+from node.wire import Envelope
+
+_CERTIFICATES_REMEMBERED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """What cryptography costs, in virtual time."""
+
+    sign_ns: int = 0
+    verify_ns: int = 0
+
+
+class Host:
+    """Carries for one replica: signs and sends, checks and delivers, persists, keeps timers, records."""
+
+    def __init__(
+        self,
+        me: ReplicaId,
+        spawn: Callable[[], StateMachine],
+        *,
+        clock: VirtualClock,
+        notary: Notary,
+        store: Store,
+        trace: Trace,
+        cpu: Cpu,
+        windows_down: Sequence[tuple[int, int | None]] = (),
+    ) -> None:
+        """`spawn` makes the replica, at the start and after each crash; `windows_down` are its crashes, in ns."""
+        self.me = me
+        self.dropped: Counter[str] = Counter()
+        self.crashes = 0
+        self._spawn = spawn
+        self._clock = clock
+        self._notary = notary
+        self._store = store
+        self._trace = trace
+        self._cpu = cpu
+        self._crashes_ns = sorted(windows_down)
+        self._bus: Bus | None = None
+        self._replica: StateMachine | None = None
+        self._now_ns = 0
+        self._timers: dict[str, object] = {}
+        self._own: deque[Message] = deque()
+        self._seen: deque[Certificate] = deque(maxlen=_CERTIFICATES_REMEMBERED)
+        self._do: dict[type[Any], Callable[[Any], None]] = {
+            Persist: self._persist,
+            Send: self._send,
+            Broadcast: self._broadcast,
+            SetTimer: self._set_timer,
+            CancelTimer: self._cancel_timer,
+        }
+        for fact in (Entered, Held, Adopted, Committed, Rejected):
+            self._do[fact] = self._recorder(fact)
+
+    def attach(self, bus: Bus) -> None:
+        """Connect to the bus, and schedule the start and the crashes."""
+        self._bus = bus
+        self._clock.at(0, self._boot)
+        for begin_ns, end_ns in self._crashes_ns:
+            self._clock.at(begin_ns, self._crash)
+            if end_ns is not None:
+                self._clock.at(end_ns, self._boot)
+
+    @property
+    def up(self) -> bool:
+        """Whether the replica is running."""
+        return self._replica is not None
+
+    def deliver(self, envelope: Envelope, due_ns: int) -> None:
+        """Take what the bus brings: verify, hand to the replica, carry out what it wants."""
+        replica = self._replica
+        if replica is None:
+            self.dropped["receiver_down"] += 1
+            return
+        now_ns = self._now_ns
+        if due_ns > now_ns:
+            now_ns = due_ns
+        if self._cpu.verify_ns:
+            now_ns += self._cpu.verify_ns * self._unseen_signatures(envelope)
+            if self._crashes_ns and self._crash_before(now_ns):
+                return
+        self._now_ns = now_ns
+        if not (envelope.valid or self._notary.check(envelope)):
+            self._trace.tell("rejected", now_ns, self.me, envelope.sender, Reason.BAD_SIGNATURE.name.lower())
+            return
+        effects = replica.receive(envelope.sender, envelope.message, now_ns)
+        if effects:
+            self._carry_out(effects)
+
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        do = self._do
+        for effect in effects:
+            do[type(effect)](effect)
+        while self._own:
+            message = self._own.popleft()
+            assert self._replica is not None, "a replica cannot stop within one of its own events"
+            for effect in self._replica.receive(self.me, message, self._now_ns):
+                do[type(effect)](effect)
+
+    def _boot(self, _: object, due_ns: int) -> None:
+        if self._replica is not None:
+            return
+        self._replica = self._spawn()
+        self._now_ns = max(self._now_ns, due_ns)
+        if self.crashes:
+            self._trace.tell("restarted", due_ns, self.me)
+        self._carry_out(self._replica.start(self._store.recover(), self._now_ns))
+
+    def _crash(self, _: object, due_ns: int) -> None:
+        if self._replica is None:
+            return
+        self._replica = None
+        self._timers.clear()
+        self._seen.clear()
+        self._now_ns = due_ns
+        self.crashes += 1
+        self._trace.tell("stopped", due_ns, self.me)
+
+    def _crash_before(self, now_ns: int) -> bool:
+        """Whether the node crashes while its CPU is still busy with what it was handed."""
+        if any(self._clock.now_ns < begin_ns <= now_ns for begin_ns, _ in self._crashes_ns):
+            self.dropped["receiver_down"] += 1
+            return True
+        return False
+
+    def _unseen_signatures(self, envelope: Envelope) -> int:
+        """How many signatures this replica must verify: certificates it has seen lately cost nothing again."""
+        count = envelope.signatures
+        if count > 1:
+            for certificate in envelope.message.certificates():
+                if certificate in self._seen:
+                    count -= len(certificate.signers)
+                else:
+                    self._seen.append(certificate)
+        return count
+
+    # Effects
+
+    def _persist(self, effect: Persist) -> None:
+        self._store.put(effect.key, effect.value)
+
+    def _send(self, effect: Send) -> None:
+        taken_ns, message = self._now_ns, self._signed(effect.message)
+        if effect.to == self.me:
+            self._own.append(message)
+            return
+        assert self._bus is not None, "attach() comes first"
+        envelope = Envelope(self.me, message)
+        due_ns = self._bus.send(self.me, effect.to, envelope.size_bytes, envelope, self._now_ns)
+        self._trace.tell("sent", self._now_ns, envelope, due_ns, taken_ns)
+
+    def _broadcast(self, effect: Broadcast) -> None:
+        taken_ns, message = self._now_ns, self._signed(effect.message)
+        self._own.append(message)
+        assert self._bus is not None, "attach() comes first"
+        envelope = Envelope(self.me, message)
+        due_ns = self._bus.broadcast(self.me, envelope.size_bytes, envelope, self._now_ns)
+        self._trace.tell("sent", self._now_ns, envelope, due_ns, taken_ns)
+
+    def _signed(self, message: Message) -> Message:
+        """Sign, unless a misbehaving replica has put a signature of its own there; a proposal counts from before."""
+        block = message.proposes()
+        if block is not None:
+            self._trace.tell("proposed", self._now_ns, self.me, block, message)
+        self._now_ns += self._cpu.sign_ns
+        if message.signature:
+            return message
+        return msgspec.structs.replace(message, signature=self._notary.sign(self.me, message))
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        token = self._timers[effect.timer] = object()
+        self._clock.at(self._now_ns + effect.delay_ns, self._fire, (effect.timer, token))
+
+    def _cancel_timer(self, effect: CancelTimer) -> None:
+        self._timers.pop(effect.timer, None)
+
+    def _fire(self, timer: tuple[str, object], due_ns: int) -> None:
+        name, token = timer
+        if self._replica is None or self._timers.get(name) is not token:
+            return
+        del self._timers[name]
+        self._now_ns = max(self._now_ns, due_ns)
+        effects = self._replica.fire(name, self._now_ns)
+        if effects:
+            self._carry_out(effects)
+
+    def _recorder(self, fact: type[Any]) -> Callable[[Any], None]:
+        record = self._trace.recorders[fact]
+        me = self.me
+
+        def do(effect: Any) -> None:
+            record(self._now_ns, me, effect)
+
+        return do

@@ -1,0 +1,47 @@
+"""The wire: what a message weighs, what its signature covers, and what travels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from consensus.messages import Message
+from consensus.types import ReplicaId
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of a message as they travel, its signature included."""
+    return _encode(message)
+
+
+def decoder(messages: Sequence[type[Message]]) -> msgspec.msgpack.Decoder[Message]:
+    """A decoder of a protocol's messages; it raises `msgspec.DecodeError` for anything else."""
+    union = messages[0]
+    for message in messages[1:]:
+        union |= message  # type: ignore[assignment]
+    return msgspec.msgpack.Decoder(union)
+
+
+def signed_bytes(statement: Message, domain: bytes) -> bytes:
+    """What a signature covers: a statement, in one run only."""
+    return domain + _encode(statement)
+
+
+class Envelope:
+    """A signed message on its way, made once however many receive it.
+
+    `size_bytes` is the length of the encoding and of the transactions beside it. `valid` is what verifying found,
+    None until somebody has looked: all receivers in one process share the answer.
+    """
+
+    __slots__ = ("message", "sender", "signatures", "size_bytes", "valid")
+
+    def __init__(self, sender: ReplicaId, message: Message) -> None:
+        self.sender = sender
+        self.message = message
+        self.size_bytes = len(_encode(message)) + message.payload_bytes
+        self.signatures = 1 + sum(1 for _ in message.evidence())
+        self.valid: bool | None = None
