@@ -1,0 +1,1 @@
+"""What the README's performance figures come from: `make benchmarks`."""

@@ -1,0 +1,78 @@
+"""Speed and memory of runs: each in a process of its own, so that its peak memory is its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+Row = tuple[str, float, str, float]
+
+DEMO = Path(__file__).parent.parent / "scenarios" / "starlink_shell1_hotstuff.toml"
+
+_PBFT = """
+title = "PBFT in a laboratory"
+duration_s = {duration_s}
+[consensus]
+protocol = "pbft"
+[[committee]]
+on = "laboratory"
+count = {n}
+[network]
+model = "fixed"
+delay_ms = 100
+[compute]
+signatures = "modelled"
+sign_us = 0
+verify_us = 0
+"""
+
+
+def measure() -> list[Row]:
+    """(work, measured, unit, limit) for each row; a limit below zero is a least value, else a largest."""
+    decisions = _run(_PBFT.format(n=128, duration_s=15))
+    thousand = _run(_PBFT.format(n=1000, duration_s=0.301))
+    demo = _run(DEMO.read_text(encoding="utf-8"))
+    return [
+        (
+            "PBFT, n = 128: deliveries per CPU-second, checks and metrics on",
+            decisions["deliveries_per_s"],
+            "1/s",
+            -250e3,
+        ),
+        ("PBFT, n = 1,000, one decision: CPU", thousand["cpu_s"], "s", 20.0),
+        ("PBFT, n = 1,000, one decision: peak memory", thousand["peak_rss_mb"], "MB", 1074.0),
+        ("the demo, 60 virtual seconds, real signatures: CPU", demo["cpu_s"], "s", 15.0),
+        ("quorbit protocols: wall time to the first line", _first_line_s(), "s", 0.4),
+    ]
+
+
+def _run(scenario: str) -> dict[str, Any]:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "scenario.toml"
+        file.write_text(scenario, encoding="utf-8")
+        command = [sys.executable, "-m", "testbed.cli", "run", str(file), "--json", "--out", folder]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout)
+    assert result["consensus"]["committed_blocks"] > 0, "a benchmark that commits nothing measures nothing"
+    engine: dict[str, Any] = result["engine"]
+    return engine
+
+
+def _first_line_s() -> float:
+    """The median of five starts."""
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        with subprocess.Popen(
+            [str(Path(sys.executable).parent / "quorbit"), "protocols"], stdout=subprocess.PIPE
+        ) as it:
+            assert it.stdout is not None
+            assert it.stdout.readline()
+            times.append(time.perf_counter() - began)
+            it.stdout.read()
+    return sorted(times)[len(times) // 2]

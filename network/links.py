@@ -1,0 +1,196 @@
+"""Which links exist at a time: ISLs by policy and limits, GSLs by elevation mask or range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from network.constellation import Constellation
+from network.ground import GroundStation, above_horizon, look, positions_itrs_km, up_vectors
+from network.isl import (
+    NO_PAIRS,
+    IslLimits,
+    IslPolicy,
+    crosses_planes,
+    lengths_km,
+    nearest_pairs,
+    standing_pairs,
+    unique_pairs,
+)
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+LOOKS_AT_ONCE: Final = 4_000_000
+"""Station-satellite pairs held in memory together: about 100 MB."""
+
+
+@dataclass(frozen=True)
+class GslPolicy:
+    """Which visible satellites a station links to.
+
+    `all` visible ones, or the `best` few: the `best` nearest, equal ranges to the lower index. With
+    `max_range_km` a satellite is visible within that slant range and above the horizon, without it above the
+    station's elevation mask.
+    """
+
+    kind: Literal["all", "best"] = "all"
+    best: int = 1
+    max_range_km: float | None = None
+
+
+@dataclass(frozen=True)
+class LinkRules:
+    """All link policies of a network. `isl` is by shell name; a shell that is left out has no ISLs."""
+
+    isl: Mapping[str, IslPolicy] = field(default_factory=dict)
+    isl_limits: IslLimits = field(default_factory=IslLimits)
+    gsl: GslPolicy = field(default_factory=GslPolicy)
+
+
+@dataclass(frozen=True)
+class LinkRates:
+    """Bit rates; infinite ones are legal."""
+
+    isl_gbps: float = inf
+    gsl_up_mbps: float = inf
+    gsl_down_mbps: float = inf
+    terrestrial_gbps: float = inf
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """The links of one time.
+
+    `isl`     int64[k, 2], pairs of satellite indices, the smaller first, ascending
+    `isl_km`  float64[k], their lengths
+    `gsl`     int64[m, 2], pairs of station and satellite indices, ascending
+    `gsl_km`  float64[m], their lengths
+    """
+
+    isl: IntArray
+    isl_km: FloatArray
+    gsl: IntArray
+    gsl_km: FloatArray
+
+
+class Topology:
+    """A constellation, its ground stations, and the rules by which they are linked."""
+
+    def __init__(
+        self,
+        constellation: Constellation,
+        stations: Sequence[GroundStation] = (),
+        rules: LinkRules | None = None,
+    ) -> None:
+        """Raises ValueError for a policy that its shell cannot have, for broken files of pairs and for names
+        that match no shell, OSError for files that cannot be read."""
+        self.constellation = constellation
+        self.stations = tuple(stations)
+        self.rules = LinkRules() if rules is None else rules
+        self._station_km = positions_itrs_km(self.stations)
+        self._up = up_vectors(self.stations)
+        self._lowest_sine = np.sin(np.radians([station.elevation_mask_deg for station in self.stations]))
+        self._pairs = NO_PAIRS
+        self._searches: list[tuple[IntArray, IntArray, int]] = []
+        for name, policy in self.rules.isl.items():
+            self._add_policy(name, policy)
+        self._pairs = unique_pairs(self._pairs)
+
+    def links_at(self, at_s: float, without: BoolArray | None = None) -> Links:
+        """The links `at_s` seconds after the start; satellites masked by `without`, bool[n], have none."""
+        position_km = self.constellation.positions_itrs_km(at_s)
+        if without is not None:
+            position_km[without] = np.nan
+        return self._measured(self._isl(position_km), self._gsl(position_km), position_km)
+
+    def measured_at(self, at_s: float, links: Links) -> Links:
+        """The same links with the lengths they have at another time.
+
+        A satellite that SGP4 gives up in between keeps its links as they were: it goes when links are chosen.
+        """
+        now = self._measured(links.isl, links.gsl, self.constellation.positions_itrs_km(at_s))
+        return Links(
+            links.isl,
+            np.where(np.isnan(now.isl_km), links.isl_km, now.isl_km),
+            links.gsl,
+            np.where(np.isnan(now.gsl_km), links.gsl_km, now.gsl_km),
+        )
+
+    def _measured(self, isl: IntArray, gsl: IntArray, position_km: FloatArray) -> Links:
+        return Links(
+            isl,
+            lengths_km(position_km[isl[:, 0]], position_km[isl[:, 1]]),
+            gsl,
+            lengths_km(self._station_km[gsl[:, 0]], position_km[gsl[:, 1]]),
+        )
+
+    def _add_policy(self, name: str, policy: IslPolicy) -> None:
+        """Sort a shell's policy into pairs that stand, with their polar cut-off, and searches for the nearest."""
+        own = self.constellation.satellites_of(name)
+        if policy.kind == "nearest":
+            self._searches.append((own, own, policy.isl_per_satellite))
+        shell = int(self.constellation.shell_of[own[0]])
+        self._pairs = np.concatenate((self._pairs, standing_pairs(self.constellation, shell, policy)))
+        for other in policy.links_to:
+            if other == name:
+                raise ValueError(f"shell {name}: links_to must name other shells")
+            self._searches.append((own, self.constellation.satellites_of(other), 1))
+
+    def _isl(self, position_km: FloatArray) -> IntArray:
+        limits = self.rules.isl_limits
+        found = [nearest_pairs(position_km, here, there, count, limits) for here, there, count in self._searches]
+        pairs = unique_pairs(np.concatenate((self._pairs, *found))) if found else self._pairs
+        allowed = limits.allow(position_km[pairs[:, 0]], position_km[pairs[:, 1]])
+        allowed &= ~self._cut_off(position_km, pairs)
+        return pairs[allowed]
+
+    def _cut_off(self, position_km: FloatArray, pairs: IntArray) -> BoolArray:
+        """bool[k]: cross-plane pairs with an end beyond their shell's polar cut-off."""
+        cut = np.zeros(len(pairs), dtype=np.bool_)
+        for name, policy in self.rules.isl.items():
+            if policy.polar_cutoff_deg is None:
+                continue
+            ours = np.isin(pairs[:, 0], self.constellation.satellites_of(name))
+            ours &= crosses_planes(self.constellation, pairs)
+            sine = np.abs(position_km[:, 2]) / np.sqrt(np.sum(position_km**2, axis=1))
+            polar = sine > np.sin(np.radians(policy.polar_cutoff_deg))
+            cut |= ours & (polar[pairs[:, 0]] | polar[pairs[:, 1]])
+        return cut
+
+    def _gsl(self, position_km: FloatArray) -> IntArray:
+        blocks = max(1, -(-len(self.stations) * len(position_km) // LOOKS_AT_ONCE))
+        found = [
+            self._visible(block, position_km)
+            for block in np.array_split(np.arange(len(self.stations)), blocks)
+            if len(block)
+        ]
+        return np.concatenate([NO_PAIRS, *found])
+
+    def _visible(self, block: IntArray, position_km: FloatArray) -> IntArray:
+        """Pairs of a station of the block and a satellite that the policy links it to."""
+        policy = self.rules.gsl
+        pairs = above_horizon(self._station_km[block], self._up[block], position_km)
+        pairs[:, 0] = block[pairs[:, 0]]
+        station, satellite = pairs.T
+        range_km, sine = look(self._station_km[station], self._up[station], position_km[satellite])
+        if policy.max_range_km is None:
+            visible = sine >= self._lowest_sine[station]
+        else:
+            visible = (range_km <= policy.max_range_km) & (sine >= 0.0)
+        pairs, range_km = pairs[visible], range_km[visible]
+        return pairs if policy.kind == "all" else _nearest_few(pairs, range_km, policy.best)
+
+
+def _nearest_few(pairs: IntArray, range_km: FloatArray, count: int) -> IntArray:
+    """Of pairs sorted by station, each station's `count` nearest; equal ranges go to the lower satellite."""
+    station, satellite = pairs.T
+    order = np.lexsort((satellite, range_km, station))
+    rank = np.arange(len(order)) - np.searchsorted(station, station)
+    return np.asarray(pairs[np.sort(order[rank < count])])
