@@ -11,7 +11,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -85,7 +85,7 @@ class ProtocolFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The default view timeout in multiples of Δ; None where there are no views to time out."""
     one_vote_per: tuple[str, ...] = ()
     """The fields of a vote among which an honest replica votes for one block only."""
-    resilience: int = 3
+    resilience: Literal[3, 5] = 3
     """n > resilience·f."""
 
 

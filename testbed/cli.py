@@ -1,0 +1,184 @@
+"""`quorbit`: one function per command, each a line of help and a call.
+
+What a command does is in `testbed.commands`, imported when it runs: `quorbit protocols` must not wait for numpy.
+Exit codes: 0 done and safe; 1 a safety or liveness check failed; 2 the user's mistake, one sentence on stderr;
+3 a run that finished but is invalid; 130 stopped by Ctrl-C.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+USAGE_MISTAKE = 2
+INTERRUPTED = 130
+NOBODY_READS = 141
+"""As if SIGPIPE had ended us, which is what `quorbit schema | head` expects."""
+
+ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file (TOML).")]
+Seed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Instead of the scenario's seed.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE …", help="Instead of a key's value, e.g. shell.0.altitude_km=600."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")]
+
+
+@app.callback(invoke_without_command=True)
+def quorbit(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Consensus protocols whose network is in orbit."""
+    if version:
+        from importlib import metadata
+
+        print(f"quorbit {metadata.version('quorbit')}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def run(
+    scenario: ScenarioFile,
+    seed: Seed = None,
+    sets: Sets = None,
+    bus: Annotated[str, typer.Option(metavar="virtual|mqtt", help="What carries the messages.")] = "virtual",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where artefacts go. [default: runs/SCENARIO-seedN]")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run a scenario; a table on stdout, artefacts in a folder."""
+    from testbed.commands.run import run_scenario
+
+    if bus != "virtual":
+        allowed = "does not exist yet; for now it must be virtual" if bus == "mqtt" else "must be virtual or mqtt"
+        raise typer.BadParameter(f"{bus}: {allowed}", param_hint="--bus")
+    return run_scenario(scenario, _overrides(seed, sets), out, as_json)
+
+
+@app.command()
+def sky(
+    scenario: ScenarioFile,
+    at: Annotated[
+        list[float] | None,
+        typer.Option(metavar="S …", min=0.0, help="Seconds after the start. [default: 0]"),
+    ] = None,
+    delays: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the delay matrix between members as CSV.")
+    ] = None,
+    seed: Seed = None,
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show the network alone: satellites, links, routes, delays."""
+    from testbed.commands.sky import show_sky
+
+    return show_sky(scenario, _overrides(seed, sets), tuple(at or (0.0,)), delays, as_json)
+
+
+@app.command()
+def bound(scenario: ScenarioFile, seed: Seed = None, sets: Sets = None, as_json: AsJson = False) -> int:
+    """Compute the zero-load latency or fork-rate bound, without a run."""
+    from testbed.commands.bound import show_bound
+
+    return show_bound(scenario, _overrides(seed, sets), as_json)
+
+
+@app.command()
+def protocols(as_json: AsJson = False) -> int:
+    """List the protocols and their properties."""
+    from testbed.commands.protocols import show_protocols
+
+    return show_protocols(as_json)
+
+
+@app.command()
+def schema(
+    which: Annotated[str | None, typer.Argument(metavar="[scenario|result]", help="One of the two.")] = None,
+) -> int:
+    """Print the JSON Schema of a scenario and of a result."""
+    from testbed.schema import SCHEMAS, schema_text
+
+    if which not in (None, *SCHEMAS):
+        raise typer.BadParameter(f"{which}: must be {' or '.join(SCHEMAS)}", param_hint="schema")
+    print(schema_text(which))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; the user's mistakes become sentences on stderr."""
+    _find_protocols_here()
+    words = spread_options(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        code = app(args=words, prog_name="quorbit", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        return _usage_mistake(error)
+    except typer.Abort:
+        return INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # the latter is what typer makes of the former
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more
+        return NOBODY_READS
+    return code if isinstance(code, int) else 0
+
+
+def spread_options(words: Sequence[str]) -> list[str]:
+    """`--set a=1 b=2` as `--set a=1 --set b=2`, and `--at 0 60` likewise: options that take several values."""
+    spread: list[str] = []
+    option = ""
+    for word in words:
+        if word in _SEVERAL:
+            option = word
+        elif option and spread[-1] != option:  # the first value needs no help
+            if _SEVERAL[option](word):
+                spread.append(option)
+            else:
+                option = ""
+        spread.append(word)
+    return spread
+
+
+def _is_setting(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+_SEVERAL: dict[str, Callable[[str], bool]] = {"--set": _is_setting, "--at": _is_number}
+
+
+def _overrides(seed: int | None, sets: Sequence[str] | None) -> tuple[str, ...]:
+    """`--seed` is the last word on the seed."""
+    return (*(sets or ()), *(() if seed is None else (f"seed={seed}",)))
+
+
+def _usage_mistake(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "quorbit"
+    sentence = " ".join(error.format_message().split()).rstrip(".")
+    print(f"{command}: {sentence} (see {command} --help)", file=sys.stderr)
+    return USAGE_MISTAKE
+
+
+def _find_protocols_here() -> None:
+    """Protocols named "package.module:Class" may stand where the command runs; installed ones come first."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

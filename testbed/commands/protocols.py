@@ -1,0 +1,62 @@
+"""`quorbit protocols`: the menu, from what each protocol says about itself.
+
+Plain text, because it must begin within 0.4 s: nothing here imports numpy, pydantic or rich.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from consensus.protocols import load_protocol, protocol_names
+
+_LABELS = {
+    "paper": "paper",
+    "fault_bound": "faults",
+    "responsive": "responsive",
+    "commit_delays": "commits after",
+    "period": "a block every",
+    "messages_per_block": "messages a block",
+    "view_change": "view change",
+}
+
+
+def show_protocols(as_json: bool) -> int:
+    """Print every protocol's facts and parameters."""
+    if as_json:
+        print(json.dumps([describe(name) for name in protocol_names()], indent=2, ensure_ascii=False))
+        return 0
+    for name in protocol_names():
+        print("\n".join(_lines(describe(name))), end="\n\n", flush=True)
+    return 0
+
+
+def describe(name: str) -> dict[str, Any]:
+    """The facts of one protocol and its parameters with their defaults."""
+    protocol = load_protocol(name)
+    facts = protocol.facts
+    return {
+        "name": name,
+        **{key: getattr(facts, key) for key in _LABELS},
+        "timeout_deltas": facts.timeout_deltas,
+        "parameters": {field.name: _default(field) for field in msgspec.structs.fields(protocol.Parameters)},
+    }
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return None if field.default is msgspec.NODEFAULT else field.default
+
+
+def _lines(described: dict[str, Any]) -> Iterator[str]:
+    yield described["name"]
+    for key, label in _LABELS.items():
+        yield f"  {label:<17} {described[key]}"
+    if described["timeout_deltas"] is not None:
+        yield f"  {'timeout':<17} {described['timeout_deltas']:g} × delta_ms"
+    shown = ", ".join(f"{name} = {_value_text(value)}" for name, value in described["parameters"].items())
+    yield f"  {'parameters':<17} {shown}"
+
+
+def _value_text(value: Any) -> str:
+    return "default" if value is None else json.dumps(value)

@@ -1,0 +1,171 @@
+"""Measured against possible: the bound of each committed block, beside what the block took."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from consensus.replica import Lottery
+from network.plan import Plan
+from testbed.assemble import protocol_parameters
+from testbed.bounds import FAR, PlanDelays, rank
+from testbed.metrics import BlockMetrics
+from testbed.prediction import RANDOM_MODELS, block_bound, mean_delay_s, monte_carlo_bound, predicted_forks
+
+if TYPE_CHECKING:
+    from testbed.assemble import Machine
+
+MS = 1e6
+
+
+def compare(machine: Machine, metrics: BlockMetrics) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The `bound` part of a result, and the predictions of fork and stale rate where there are any."""
+    if isinstance(machine.facts.shape, Lottery):
+        return _no_bound("not applicable: a longest chain is never final by certainty"), _predictions(machine, metrics)
+    if machine.scenario.network.model in RANDOM_MODELS:
+        return _monte_carlo_bound(machine, metrics), {}
+    return _block_by_block(machine, metrics), {}
+
+
+def _no_bound(check: str) -> dict[str, Any]:
+    return {"finality_ms": None, "ratio": None, "ratio_min": None, "check": check}
+
+
+# Deterministic delays: block by block
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One block: the bound, what it took, and whether delays stood still meanwhile."""
+
+    bound_ns: int
+    measured_ns: int
+    steady: bool
+    slack_ns: int
+
+
+def _block_by_block(machine: Machine, metrics: BlockMetrics) -> dict[str, Any]:
+    compared = list(_compare_blocks(machine, metrics))
+    if not compared:
+        return _no_bound("not applicable: no block is final everywhere")
+    bounds = np.array([entry.bound_ns for entry in compared], dtype=np.float64)
+    # With everybody at one place both are zero, and nothing was lost.
+    ratios = np.array([_ratio(entry.measured_ns, entry.bound_ns) for entry in compared])
+    return {
+        "finality_ms": round(float(bounds.mean()) / MS, 6),
+        "ratio": round(float(ratios.mean()), 9),
+        "ratio_min": round(float(ratios.min()), 9),
+        "check": _floor_check(machine, compared),
+    }
+
+
+def _ratio(measured_ns: int, bound_ns: int) -> float:
+    return measured_ns / bound_ns if bound_ns else 1.0 if not measured_ns else math.inf
+
+
+def _compare_blocks(machine: Machine, metrics: BlockMetrics) -> Iterator[_Compared]:
+    ledger, plan = machine.ledger, machine.plan
+    rows, times = metrics.finality_ns
+    medians = metrics.nth_ns(0.5)
+    cache: dict[Any, int] = {}
+    cached_for: Any = None
+    for position, row in enumerate(rows.tolist()):
+        block = ledger.blocks[row]
+        start_ns = int(ledger.proposed_ns[row])
+        base = metrics.base[row]
+        size = int(base.sum())
+        end_ns = start_ns + int(times[position, size - 1])
+        steady = plan.constant or plan.at(start_ns) is plan.at(end_ns)
+        origin_ns = 0 if steady else start_ns
+        if plan.at(start_ns) is not cached_for:
+            cache, cached_for = {}, plan.at(start_ns)
+        key = (block.view % ledger.n, block.proposer, base.tobytes())
+        bound_ns = cache.get(key) if steady else None
+        if bound_ns is None:
+            delays = PlanDelays(_At(plan, start_ns) if steady else plan, base)
+            commits = block_bound(
+                machine.facts, delays, origin_ns, block.view, block.proposer, ledger.n, machine.committee.quorum
+            )
+            bound_ns = rank(commits[base] - origin_ns, 0.5)
+            if steady:
+                cache[key] = bound_ns
+        if bound_ns < FAR:
+            hops = 4 * int(plan.at(start_ns).hops.max(initial=0))
+            yield _Compared(bound_ns, int(medians[position]), steady, hops)
+
+
+class _At:
+    """A plan held still at one instant, so that blocks within one update step share their bound."""
+
+    constant = True
+
+    def __init__(self, plan: Plan, instant_ns: int) -> None:
+        self.endpoints = plan.endpoints
+        self._snapshot = plan.at(instant_ns)
+
+    def at(self, now_ns: int) -> Any:
+        return self._snapshot
+
+
+def _floor_check(machine: Machine, compared: list[_Compared]) -> str:
+    """Nothing may be faster than the bound, wherever the bound means something."""
+    if any(machine.ledger.views.values()):
+        return "not applicable: there were view changes"
+    if machine.ledger.messages["fetch"]:
+        return "not applicable: ancestors were fetched"
+    steady = [entry for entry in compared if entry.steady]
+    if not steady:
+        return "not applicable: delays changed during every block's life"
+    early = sum(entry.measured_ns + entry.slack_ns < entry.bound_ns for entry in steady)
+    scope = f"{len(steady)} of {len(compared)} blocks, the others saw delays change"
+    if len(steady) == len(compared):
+        scope = f"all {len(compared)} blocks"
+    return f"FAILED: {early} blocks were faster than possible ({scope})" if early else f"ok: {scope}"
+
+
+# Random delays: Monte Carlo
+
+
+def _monte_carlo_bound(machine: Machine, metrics: BlockMetrics) -> dict[str, Any]:
+    measured = metrics.nth_ns(0.5)
+    if not len(measured):
+        return _no_bound("not applicable: no block is final everywhere")
+    mean_ns, se_ns = monte_carlo_bound(machine.scenario, machine.facts, machine.ledger.n, machine.committee.quorum)
+    measured_mean = float(measured.mean())
+    measured_se = float(measured.std(ddof=1)) / math.sqrt(len(measured)) if len(measured) > 1 else math.inf
+    return {
+        "finality_ms": round(mean_ns / MS, 6),
+        "se_ms": round(se_ns / MS, 6),
+        "ratio": round(measured_mean / mean_ns, 9) if mean_ns else None,
+        "ratio_min": None,
+        "check": _two_sided(machine, measured_mean - mean_ns, math.hypot(se_ns, measured_se)),
+    }
+
+
+def _two_sided(machine: Machine, difference_ns: float, se_ns: float) -> str:
+    compute = machine.scenario.compute
+    if any(machine.ledger.views.values()):
+        return "not applicable: there were view changes"
+    if machine.faults or machine.scenario.network.loss:
+        return "not applicable: there were faults or losses"
+    if compute.sign_us or compute.verify_us:
+        return "not applicable: signing and verifying take time"
+    away = abs(difference_ns) / se_ns if se_ns else 0.0
+    verdict = "ok" if away <= 3 else "FAILED"
+    return f"{verdict}: {away:.1f} combined standard errors from the Monte-Carlo mean"
+
+
+# Longest chain: predictions
+
+
+def _predictions(machine: Machine, metrics: BlockMetrics) -> dict[str, Any]:
+    interval_s = protocol_parameters(machine.scenario, machine.protocol).block_interval_s
+    weights = np.array(machine.committee.weights)
+    mean_s = mean_delay_s(machine.scenario, machine.plan, weights, machine.clock.now_ns)
+    if mean_s is None:
+        return {}
+    return predicted_forks(mean_s, interval_s, metrics.chain.heights + metrics.chain.stale)

@@ -1,0 +1,170 @@
+"""Metrics of blocks: folds over the ledger, vectorised.
+
+Each is defined in `docs/metrics.md`, which `quorbit schema result` prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from node.mempool import Mempool
+from testbed.ledger import NEVER, IntArray, Ledger
+from testbed.statistics import gini, proportion, summary
+
+BoolArray = npt.NDArray[np.bool_]
+MS = 1e6
+_LATE = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class FinalChain:
+    """Which rows of the ledger are final, and which are stale."""
+
+    rows: IntArray
+    """Rows of committed blocks, by height."""
+    stale: int
+    heights: int
+    """Heights up to the highest final one."""
+    conflicts: int
+    """Heights among them with two or more blocks."""
+
+
+class BlockMetrics:
+    """Everything about blocks that a result reports. `honest` is bool[replicas], `weights` are power shares."""
+
+    def __init__(self, ledger: Ledger, honest: BoolArray, weights: npt.NDArray[np.float64], duration_ns: int) -> None:
+        self._ledger = ledger
+        self._honest = honest
+        self._weights = weights
+        self._duration_ns = duration_ns
+        self._base: BoolArray = ledger.base & honest if ledger.blocks else np.zeros((0, ledger.n), dtype=bool)
+
+    @property
+    def base(self) -> BoolArray:
+        """bool[blocks, replicas]: honest and up at the proposal."""
+        return self._base
+
+    @cached_property
+    def chain(self) -> FinalChain:
+        """Fork and stale counts stop at the highest final height."""
+        ledger = self._ledger
+        committed = (ledger.committed_ns[:, self._honest] != NEVER).any(axis=1)
+        heights = np.array([block.height for block in ledger.blocks], dtype=np.int64)
+        rows = np.flatnonzero(committed)
+        rows = rows[np.argsort(heights[rows], kind="stable")]
+        top = int(heights[rows[-1]]) if len(rows) else 0
+        settled = heights <= top
+        per_height = np.bincount(heights[settled], minlength=top + 1)[1:]
+        stale = int((settled & ~committed).sum())
+        return FinalChain(rows, stale, top, int((per_height > 1).sum()))
+
+    @cached_property
+    def finality_ns(self) -> tuple[IntArray, IntArray]:
+        """(rows, times): rows of blocks final for their whole base, and int64[rows, replicas] from proposal to commit,
+        ascending along the second axis, `_LATE` beyond the base's size."""
+        ledger = self._ledger
+        rows = self.chain.rows
+        committed = ledger.committed_ns[rows]
+        base = self._base[rows]
+        done = ~(base & (committed == NEVER)).any(axis=1) & base.any(axis=1)
+        rows, base = rows[done], base[done]
+        times = np.where(base, committed[done] - ledger.proposed_ns[rows][:, None], _LATE)
+        times.sort(axis=1)
+        return rows, times
+
+    def nth_ns(self, share: float) -> IntArray:
+        """int64[final blocks]: finality at the ⌈share·m⌉-th of each block's m base replicas."""
+        rows, times = self.finality_ns
+        return _at_share(times, self._base[rows].sum(axis=1), share)
+
+    def consensus(self, quorum: int, timed_out: int, views: int, mempool: Mempool) -> dict[str, Any]:
+        """The `consensus` part of a result."""
+        ledger, chain = self._ledger, self.chain
+        rows, times = self.finality_ns
+        sizes = self._base[rows].sum(axis=1) if len(rows) else np.zeros(0, dtype=np.int64)
+        at_quorum = _at_rank(times, np.minimum(quorum, sizes))
+        intervals = np.diff(ledger.proposed_ns[chain.rows])
+        blocks = chain.stale + len(chain.rows)
+        duration_s = self._duration_ns / 1e9
+        transactions = sum(ledger.blocks[row].payload.count for row in chain.rows.tolist())
+        return {
+            "proposed_blocks": len(ledger.blocks),
+            "committed_blocks": len(chain.rows),
+            "pending_blocks": len(chain.rows) - len(rows),
+            "stale_blocks": chain.stale,
+            "fork_rate": proportion(chain.conflicts, chain.heights),
+            "stale_rate": proportion(chain.stale, blocks),
+            "max_reorg_depth": ledger.max_reorg_depth,
+            "finality_ms": summary(self.nth_ns(0.5) / MS),
+            "finality_first_ms": summary(_at_rank(times, np.minimum(1, sizes)) / MS),
+            "finality_quorum_ms": summary(at_quorum / MS),
+            "finality_last_ms": summary(_at_rank(times, sizes) / MS),
+            "block_interval_ms": summary(intervals / MS),
+            "chain_growth_per_s": len(chain.rows) / duration_s if duration_s else None,
+            "view_changes": timed_out,
+            "views_per_block": views / len(chain.rows) if views and len(chain.rows) else None,
+            "transactions_per_s": transactions / duration_s if duration_s else None,
+            "transaction_latency_ms": summary(self._transaction_latencies(mempool) / MS, digits=3),
+            "leader_share_gini": self._leader_gini(),
+        }
+
+    def propagation(self) -> dict[str, Any]:
+        """The `propagation` part of a result: over blocks, and pooled over block × replica."""
+        ledger = self._ledger
+        held = ledger.held_ns
+        base = self._base
+        reached = base & (held != NEVER)
+        times = np.where(reached, held - ledger.proposed_ns[:, None], _LATE)
+        ascending = np.sort(times, axis=1)
+        sizes = base.sum(axis=1)
+        report: dict[str, Any] = {}
+        for share in (0.5, 0.9, 0.99, 1.0):
+            at_ns = _at_share(ascending, sizes, share)
+            report[f"t{round(share * 100)}_ms"] = summary(at_ns[at_ns != _LATE] / MS)
+        report["pooled_ms"] = summary(times[reached] / MS)
+        report["mean_weighted_ms"] = self._weighted_mean(np.where(base, times, 0))
+        return report
+
+    def _weighted_mean(self, times: IntArray) -> float | None:
+        """∫(1-f)dt: the power-weighted mean arrival time, over blocks that reached their whole base."""
+        whole = (times != _LATE).all(axis=1)
+        if not whole.any():
+            return None
+        weights = self._base[whole] * self._weights
+        per_block = (times[whole] * weights).sum(axis=1) / weights.sum(axis=1)
+        return round(float(per_block.mean()) / MS, 6)
+
+    def _transaction_latencies(self, mempool: Mempool) -> npt.NDArray[np.float64]:
+        """From a transaction's arrival to the median replica's commit of its block."""
+        rows, _ = self.finality_ns
+        final_ns = self._ledger.proposed_ns[rows] + self.nth_ns(0.5)
+        latencies = [
+            at_ns - np.array(mempool.arrivals_ns(self._ledger.blocks[row].payload), dtype=np.int64)
+            for row, at_ns in zip(rows.tolist(), final_ns.tolist(), strict=True)
+        ]
+        return np.concatenate(latencies).astype(np.float64) if latencies else np.zeros(0)
+
+    def _leader_gini(self) -> float | None:
+        """Gini of each replica's share of the final chain over its share of power: 0 is fair."""
+        counts = np.zeros(self._ledger.n)
+        for row in self.chain.rows.tolist():
+            counts[self._ledger.blocks[row].proposer] += 1
+        powered = self._weights > 0
+        return gini(counts[powered] / self._weights[powered])
+
+
+def _at_share(ascending: IntArray, sizes: IntArray, share: float) -> IntArray:
+    """The ⌈share·m⌉-th smallest of the first m = `sizes[i]` values of each row."""
+    return _at_rank(ascending, np.maximum(1, np.ceil(share * sizes - 1e-9).astype(np.int64)))
+
+
+def _at_rank(ascending: IntArray, ranks: IntArray) -> IntArray:
+    if not len(ascending):
+        return np.zeros(0, dtype=np.int64)
+    picked: IntArray = np.take_along_axis(ascending, np.maximum(ranks, 1)[:, None] - 1, axis=1)[:, 0]
+    return picked

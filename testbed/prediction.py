@@ -1,0 +1,122 @@
+"""What a scenario's delays allow, before anything runs: finality at zero load, or forks."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consensus.protocols import load_protocol
+from consensus.replica import AllToAll, Chained, Lottery, ProtocolFacts
+from network.plan import UNREACHABLE, Plan
+from testbed.assemble import committee_of, delay_draws, protocol_parameters, seconds
+from testbed.bounds import FAR, Delays, IntArray, PlanDelays, all_to_all, chained, rank
+from testbed.statistics import summary
+
+if TYPE_CHECKING:
+    from testbed.scenario import Scenario
+
+MS = 1e6
+RANDOM_MODELS = ("normal", "uniform")
+DRAWS = 400
+"""Delay draws behind a Monte-Carlo bound."""
+SAMPLES = 16
+"""Instants at which a moving network's mean delay is taken."""
+LEADERS = 60
+"""At most this many leaders are tried when a whole scenario's bound is asked for."""
+
+
+def block_bound(
+    facts: ProtocolFacts, delays: Delays, start_ns: int, view: int, proposer: int, n: int, quorum: int
+) -> IntArray:
+    """int64[replicas]: when each could commit, at the earliest, a block proposed in `view` at `start_ns`."""
+    if isinstance(facts.shape, AllToAll):
+        return all_to_all(delays, start_ns, proposer, quorum, facts.shape.phases)
+    if isinstance(facts.shape, Chained):
+        leaders = [(view + later) % n for later in range(facts.shape.chain + 1)]
+        return chained(delays, start_ns, leaders, quorum)
+    raise TypeError(f"{facts.name} has no finality bound: its blocks appear by chance")
+
+
+def monte_carlo_bound(scenario: Scenario, facts: ProtocolFacts, n: int, quorum: int) -> tuple[float, float]:
+    """(mean, standard error) in ns of the median replica's finality at zero load, over fresh draws of all delays."""
+    draw = delay_draws(scenario, "bound")
+
+    def delays(times_ns: IntArray) -> IntArray:
+        drawn = np.rint(np.maximum(draw(n * n), 0.0) * MS).astype(np.int64)
+        return drawn.reshape(n, n)
+
+    finality = [rank(block_bound(facts, delays, 0, view, view % n, n, quorum), 0.5) for view in range(DRAWS)]
+    values = np.array(finality, dtype=np.float64)
+    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(DRAWS)
+
+
+def predicted_forks(mean_delay_s: float, interval_s: float, blocks: int) -> dict[str, dict[str, float | None]]:
+    """What theory expects of many small miners, λ = 1/interval, D = power-weighted mean delay, x = λD.
+
+    Heights with a conflict: 1-e^(-x) (Decker and Wattenhofer, 2013). Stale blocks of all blocks: x/(1+x)
+    (renewal argument). `se` is the sampling error of that many blocks.
+    """
+    x = mean_delay_s / interval_s
+    return {
+        name: {"predicted": p, "se": math.sqrt(p * (1 - p) / blocks) if blocks else None}
+        for name, p in (("fork_rate", -math.expm1(-x)), ("stale_rate", x / (1 + x)))
+    }
+
+
+def mean_delay_s(scenario: Scenario, plan: Plan, weights: npt.NDArray[np.float64], duration_ns: int) -> float | None:
+    """δ̄ = Σᵢⱼ wᵢwⱼDᵢⱼ over the run, with the diagonal as zero; None where a pair has no route."""
+    shares = weights / weights.sum()
+    pairs = np.outer(shares, shares)
+    if scenario.network.model in RANDOM_MODELS:
+        network = scenario.network
+        low, high = network.delay_low_ms, network.delay_high_ms
+        mean_ms = network.delay_mean_ms if low is None or high is None else (low + high) / 2
+        return (mean_ms or 0.0) / 1e3 * float(pairs.sum() - np.trace(pairs))
+    instants = [0] if plan.constant else [duration_ns * k // SAMPLES for k in range(SAMPLES)]
+    means = []
+    for instant in instants:
+        delay_ns = plan.at(instant).delay_ns
+        if (delay_ns == UNREACHABLE).any():
+            return None
+        means.append(float((pairs * delay_ns).sum()) / 1e9)
+    return sum(means) / len(means)
+
+
+def scenario_bound(scenario: Scenario) -> dict[str, Any]:
+    """What `quorbit bound` prints: no run, only the delays at the scenario's start (and their mean over it)."""
+    from testbed.sky import build_sky
+
+    protocol = load_protocol(scenario.consensus.protocol)
+    sky = build_sky(scenario)
+    plan = sky.plan
+    n = len(plan.endpoints)
+    committee = committee_of(scenario, protocol, sky.weights)
+    found: dict[str, Any] = {"title": scenario.title, "protocol": protocol.facts.name, "replicas": n}
+    mean_s = mean_delay_s(scenario, plan, np.array(committee.weights), seconds(scenario.duration_s))
+    found["mean_delay_ms"] = None if mean_s is None else mean_s * 1e3
+    if isinstance(protocol.facts.shape, Lottery):
+        interval_s = protocol_parameters(scenario, protocol).block_interval_s
+        found["block_interval_s"] = interval_s
+        rates = {} if mean_s is None else predicted_forks(mean_s, interval_s, 0)
+        return found | {name: rates[name]["predicted"] if rates else None for name in ("fork_rate", "stale_rate")}
+    found |= {"tolerates_faulty": committee.f, "quorum": committee.quorum}
+    if scenario.network.model in RANDOM_MODELS:
+        mean_ns, se_ns = monte_carlo_bound(scenario, protocol.facts, n, committee.quorum)
+        return found | {"finality_ms": mean_ns / MS, "se_ms": se_ns / MS, "draws": DRAWS}
+    return found | _over_leaders(protocol.facts, plan, n, committee.quorum)
+
+
+def _over_leaders(facts: ProtocolFacts, plan: Plan, n: int, quorum: int) -> dict[str, Any]:
+    """Statistics over leaders of the zero-load finality at the start."""
+    delays = PlanDelays(plan)
+    views = range(0, n, max(1, n // LEADERS))
+    commits = [np.sort(block_bound(facts, delays, 0, view, view % n, n, quorum)) for view in views]
+    report: dict[str, Any] = {"leaders": len(views)}
+    for name, position in (("first", 1), ("finality", (n + 1) // 2), ("quorum_th", quorum), ("last", n)):
+        values = np.array([times[position - 1] for times in commits], dtype=np.float64)
+        reached = values[values < FAR]
+        report[f"{name}_ms"] = summary(reached / MS) if len(reached) == len(values) else None
+    return report

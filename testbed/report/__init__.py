@@ -1,0 +1,1 @@
+"""Reports: a result put before people's eyes."""

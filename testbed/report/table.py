@@ -1,0 +1,155 @@
+"""A result as a table for the terminal: units in every row, the bound beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from testbed.result import Result
+
+_STATISTICS = ("mean", "p50", "p90", "p99", "max")
+
+_FINALITY = (
+    ("finality, first replica", "consensus", "finality_first_ms"),
+    ("finality, median replica", "consensus", "finality_ms"),
+    ("finality, quorum-th replica", "consensus", "finality_quorum_ms"),
+    ("finality, last replica", "consensus", "finality_last_ms"),
+    ("time between blocks", "consensus", "block_interval_ms"),
+    ("transaction to final", "consensus", "transaction_latency_ms"),
+    ("block at 50 % of replicas", "propagation", "t50_ms"),
+    ("block at 90 % of replicas", "propagation", "t90_ms"),
+    ("block at all replicas", "propagation", "t100_ms"),
+)
+
+
+def render(result: Result) -> RenderableType:
+    """Everything a person asks first."""
+    report = result.to_dict()
+    return Group(_title(report), "", _times(report), "", _facts(report), "", _checks(report))
+
+
+def bound_table(found: Mapping[str, Any]) -> RenderableType:
+    """What `quorbit bound` found: single values, then statistics over leaders in ms."""
+    title = escape(found["title"]) or "bound"
+    single = Table(show_header=False, box=None, title=title, title_justify="left")
+    spread = Table(box=None, title="over leaders, ms", title_justify="left")
+    spread.add_column("zero-load finality")
+    for name in _STATISTICS:
+        spread.add_column(name, justify="right")
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            spread.add_row(key.removesuffix("_ms").replace("_", " "), *(number(value[name]) for name in _STATISTICS))
+        elif key != "title":
+            single.add_row(key.replace("_", " "), rate(value) if key.endswith("_rate") else number(value))
+    return Group(single, "", spread) if spread.row_count else single
+
+
+def number(value: Any) -> str:
+    """A number as people read it; a dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:,.3g}" if abs(value) < 10 else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+
+
+def rate(value: float | None) -> str:
+    """A share in percent."""
+    return "–" if value is None else f"{100 * value:.3g} %"
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    scenario, engine = report["scenario"], report["engine"]
+    partial = "  [bold red]PARTIAL: stopped before its end[/]" if report["partial"] else ""
+    protocol = escape(scenario["consensus"]["protocol"])
+    title = escape(scenario.get("title") or "") or protocol
+    return f"[bold]{title}[/]  {protocol}, {engine['virtual_s']:g} s, seed {report['seed']}{partial}"
+
+
+def _times(report: Mapping[str, Any]) -> Table:
+    table = Table(box=None)
+    table.add_column("ms, over blocks")
+    for name in _STATISTICS:
+        table.add_column(name, justify="right")
+    for label, part, key in _FINALITY:
+        values = report[part][key]
+        if values is not None:
+            table.add_row(label, *(number(values[name]) for name in _STATISTICS))
+    return table
+
+
+def _facts(report: Mapping[str, Any]) -> Table:
+    consensus, network, bound = report["consensus"], report["network"], report["bound"]
+    engine = report["engine"]
+    table = Table(show_header=False, box=None)
+    committed = consensus["committed_blocks"]
+    table.add_row(
+        "blocks",
+        f"{number(consensus['proposed_blocks'])} proposed, {number(committed)} committed, "
+        f"{number(consensus['stale_blocks'])} stale, {number(consensus['pending_blocks'])} pending, "
+        f"{number(consensus['view_changes'])} view changes",
+    )
+    if "fork_rate" in bound:
+        for name, of in (("fork_rate", "heights"), ("stale_rate", "blocks")):
+            table.add_row(name.replace("_", " "), _rate_row(consensus[name], of))
+        table.add_row("deepest reorganisation", f"{consensus['max_reorg_depth']} blocks")
+    if bound["finality_ms"] is not None:
+        ratio_min = bound["ratio_min"]
+        least = "" if ratio_min is None else f", at least {ratio_min:.4f}"
+        error = f" ± {bound['se_ms']:.2f}" if "se_ms" in bound else ""
+        table.add_row(
+            "zero-load bound",
+            f"{number(bound['finality_ms'])}{error} ms; measured ÷ bound = {bound['ratio']:.4f}{least}",
+        )
+    table.add_row("bound check", escape(bound["check"]))
+    per_block = f", {network['messages'] / committed:,.1f} a block" if committed else ""
+    table.add_row("messages", f"{number(network['messages'])}{per_block}, {_megabytes(network['bytes'])}")
+    if network["link_transmissions"]:
+        table.add_row(
+            "over links",
+            f"{number(network['link_transmissions'])} transmissions, {_megabytes(network['link_bytes'])}",
+        )
+    for what in ("drops", "rejected"):
+        if network[what]:
+            table.add_row(what, ", ".join(f"{number(count)} {reason}" for reason, count in network[what].items()))
+    if consensus["transactions_per_s"]:
+        table.add_row("throughput", f"{number(consensus['transactions_per_s'])} transactions/s")
+    for fault in report["faults"]:
+        target = escape(", ".join(fault["target"]))
+        effect = fault["effect"]
+        table.add_row(f"fault: {fault['kind']}", f"{target}: {number(effect['count'])} {effect['unit']}")
+    table.add_row(
+        "engine",
+        f"{number(engine['deliveries'])} deliveries in {engine['cpu_s']:.1f} CPU-s, {engine['peak_rss_mb']:.0f} MB",
+    )
+    table.add_row("digest", report["digest"][:16])
+    return table
+
+
+def _rate_row(found: Mapping[str, Any], of: str) -> str:
+    if found["value"] is None:
+        return "–"
+    predicted = found.get("predicted")
+    theory = "" if predicted is None else f"; predicted {rate(predicted)}"
+    counts = f"{number(found['count'])} of {number(found['of'])} {of}"
+    return f"{rate(found['value'])} ± {rate(found['se'])} ({counts}){theory}"
+
+
+def _megabytes(size_bytes: float) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"
+
+
+def _checks(report: Mapping[str, Any]) -> RenderableType:
+    safety = report["safety"]
+    passed = [check["name"] for check in safety["checks"] if check["ok"]]
+    lines = [f"[green]checks passed[/]: {', '.join(passed)}"] if passed else []
+    lines += [f"[bold red]FAILED[/] {escape(sentence)}" for sentence in safety["violations"]]
+    if not safety["ok"]:
+        seed = report["seed"]
+        lines.append(f"repeat with: quorbit run SCENARIO --seed {seed}   (quorbit {report['quorbit']})")
+    return Group(*lines)

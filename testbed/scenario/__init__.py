@@ -1,0 +1,50 @@
+"""The scenario: everything a run depends on, said in one TOML file.
+
+This package turns a file into a frozen `Scenario`, or into one sentence per mistake. It knows what keys mean; it must
+not build networks, run protocols or print.
+"""
+
+from testbed.scenario.load import load_scenario, make_scenario
+from testbed.scenario.mistakes import ScenarioError
+from testbed.scenario.models import (
+    Committee,
+    Compute,
+    Consensus,
+    Expect,
+    Fault,
+    Mqtt,
+    Scenario,
+    Workload,
+)
+from testbed.scenario.space import (
+    Elements,
+    GroundStation,
+    GslRate,
+    Network,
+    Shell,
+    Walker,
+    WalkerDelta,
+    WalkerStar,
+)
+
+__all__ = [
+    "Committee",
+    "Compute",
+    "Consensus",
+    "Elements",
+    "Expect",
+    "Fault",
+    "GroundStation",
+    "GslRate",
+    "Mqtt",
+    "Network",
+    "Scenario",
+    "ScenarioError",
+    "Shell",
+    "Walker",
+    "WalkerDelta",
+    "WalkerStar",
+    "Workload",
+    "load_scenario",
+    "make_scenario",
+]

@@ -1,0 +1,209 @@
+"""A scenario: everything a run depends on, as written down by a person.
+
+Keys keep the names they have in the file, so `scenario.shell[0].planes` is `shell[0].planes` in a mistake. Relations
+between keys (a committee larger than its shell) are not checked here but in `crosscheck`; `load_scenario` does both.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny
+
+from testbed.scenario.base import Table
+from testbed.scenario.mistakes import Mistake, ScenarioError, Sources
+from testbed.scenario.quantities import (
+    Allowed,
+    Choice,
+    Count,
+    DataFile,
+    Duration,
+    Flag,
+    Instant,
+    MicrosecondsOrZero,
+    Milliseconds,
+    PerSecond,
+    Positive,
+    PositiveShare,
+    Seed,
+    Text,
+    WholeOrZero,
+    mistake,
+)
+from testbed.scenario.space import GroundStation, Network, Shell
+
+DEFAULT_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""The start of a scenario that has no element sets and names none."""
+
+
+def _utc(value: Any) -> datetime:
+    """A TOML date or time as an aware UTC time; without an offset it is taken as UTC."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        raise mistake("must be a date and time without quotes, such as 2026-11-22T00:00:00Z")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Start = Annotated[datetime, BeforeValidator(_utc)]
+Names = Annotated[
+    Text | tuple[Text, ...],
+    Allowed("a name in quotes, or a list of names", kind=""),
+]
+Window = Annotated[
+    tuple[Instant, Instant] | tuple[Instant],
+    Allowed("[begin, end] or [begin] in seconds, 0 or more", kind=""),
+]
+
+
+class Consensus(Table):
+    """Which protocol, and what it believes about the network."""
+
+    protocol: Text = "hotstuff"
+    """A name from `quorbit protocols`, or "package.module:Class"."""
+    delta_ms: Milliseconds = 500.0
+    """Δ, the delay that the protocol assumes messages do not exceed."""
+    timeout_ms: Milliseconds | None = None
+    """The first view timeout; the protocol's own multiple of Δ when left out."""
+    quorum: Count | None = None
+    """Votes in a quorum, to repeat published tables; the protocol's safe size when left out."""
+    parameters: Annotated[dict[str, Any], Allowed("", kind="a table, such as { block_interval_ms = 100 }")] = Field(
+        default_factory=dict
+    )
+    """The protocol's own, checked by the protocol."""
+
+
+class Committee(Table):
+    """A group of replicas, numbered after those of the blocks before it, then by ascending index."""
+
+    on: Text
+    """A shell's name, "ground", "terrestrial", or "laboratory"."""
+    select: Names = "spread"
+    """all, spread, random, first, plane:N, or a list of names."""
+    count: Count | None = None
+    """How many replicas; everyone there when left out."""
+    weight: Positive = 1.0
+
+
+class Workload(Table):
+    """Transactions that arrive for ordering."""
+
+    transactions_per_s: PerSecond = 1000.0
+    transaction_bytes: Count = 250
+    block_max_bytes: WholeOrZero = 1_000_000
+
+
+class Compute(Table):
+    """Processor time, charged in virtual time."""
+
+    signatures: Annotated[Literal["ed25519", "modelled"], Choice()] = "ed25519"
+    """Real signatures, or only their size and time."""
+    sign_us: MicrosecondsOrZero = 50.0
+    verify_us: MicrosecondsOrZero = 130.0
+
+
+class Fault(Table):
+    """Something that goes wrong for a while."""
+
+    kind: Annotated[
+        Literal["crash", "outage", "partition", "loss", "slow"],
+        Choice(later=("byzantine", "plane_loss", "saa", "eclipse")),
+    ]
+    """crash: replicas stop and restart from their store. outage: satellites, stations or links carry nothing.
+    partition: the target on one side, the rest on the other. loss: messages vanish. slow: messages are late."""
+    target: Names
+    """replica/3, an endpoint, plane/s1/4, shell/s1, link/A~B, all, or a list of these."""
+    window_s: Window = (0.0,)
+    """[begin, end], or [begin] for until the end of the run."""
+    rate: PositiveShare | None = None
+    """kind = "loss": share of messages lost."""
+    delay_ms: Milliseconds | None = None
+    """kind = "slow": added to each message to or from the target."""
+    behaviour: Text | None = None
+    """kind = "byzantine": what the target does."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target as a list, also when there is one."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+    @property
+    def begin_s(self) -> float:
+        """When the fault begins."""
+        return self.window_s[0]
+
+    @property
+    def end_s(self) -> float | None:
+        """When the fault ends; None lasts to the end of the run."""
+        return self.window_s[1] if len(self.window_s) == 2 else None
+
+
+class Expect(Table):
+    """What the run's checks must find for exit code 0."""
+
+    progress: Flag = True
+    """At least one block is committed; false: none is."""
+    safety: Flag = True
+    """No safety check fails; false: at least one does."""
+
+
+class Mqtt(Table):
+    """Real processes over a broker."""
+
+    broker: Text | None = None
+    """Such as "mqtt://localhost:1883"; one is started when left out."""
+    time_scale: Positive = 1.0
+    """Wall seconds per virtual second."""
+    lateness_budget_ms: Milliseconds = 5.0
+    """A run whose p99 lateness exceeds this is invalid."""
+
+
+class Scenario(Table):
+    """A whole scenario file."""
+
+    title: Text = ""
+    seed: Seed = 1
+    start: Start | None = None
+    """UTC; 2026-01-01, or the median epoch of the element sets, when left out."""
+    duration_s: Duration = 60.0
+    """Virtual time from start to end."""
+    consensus: Consensus = Field(default_factory=Consensus)
+    committee: Annotated[tuple[Committee, ...], Field(min_length=1)]
+    shell: tuple[SerializeAsAny[Shell], ...] = ()
+    ground_station: tuple[GroundStation, ...] = ()
+    ground_stations: DataFile | None = None
+    """A CSV of further stations. Loading reads it into `ground_station` and leaves this empty."""
+    network: Network = Field(default_factory=Network)
+    workload: Workload = Field(default_factory=Workload)
+    compute: Compute = Field(default_factory=Compute)
+    fault: tuple[Fault, ...] = ()
+    expect: Expect = Field(default_factory=Expect)
+    mqtt: Mqtt = Field(default_factory=Mqtt)
+
+    _sources: Sources = PrivateAttr(default_factory=lambda: Sources("scenario"))
+
+    def error(self, mistakes: Iterable[Mistake]) -> ScenarioError:
+        """What to raise for mistakes that only show later: each says where in the file its key stands."""
+        return self._sources.error(mistakes)
+
+    def __eq__(self, other: object) -> bool:
+        """Scenarios are equal when their keys are, wherever they were written."""
+        return isinstance(other, Scenario) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # parameters are a table
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, defaults filled in, in human units and fit for JSON.
+
+        Keys without a value (a laboratory delay in an orbital network) are left out. Files are absolute paths,
+        an infinite rate is the text "inf".
+        """
+        from testbed.scenario.resolved import to_plain
+
+        return to_plain(self)
+
+    def toml(self) -> str:
+        """The resolved scenario as a file that loads back to an equal one from anywhere."""
+        from testbed.scenario.resolved import to_toml
+
+        return to_toml(self)

@@ -1,0 +1,197 @@
+"""Where replicas can be and what links them: `[[shell]]`, `[[ground_station]]`, `[network]`.
+
+Only keys and their meaning; `testbed.sky` builds the network room's objects from them.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from testbed.scenario.base import Table
+from testbed.scenario.quantities import (
+    Allowed,
+    Altitude,
+    Angle,
+    Choice,
+    Count,
+    DataFile,
+    ElementIslPolicy,
+    Elevation,
+    Flag,
+    Gigabits,
+    Grazing,
+    Inclination,
+    Interval,
+    IslPolicy,
+    Latitude,
+    Longitude,
+    Megabits,
+    MicrosecondsOrZero,
+    Milliseconds,
+    MillisecondsOrZero,
+    Name,
+    PolarCutoff,
+    Range,
+    Share,
+    StationAltitude,
+    Terrestrial,
+    Whole,
+    WholeOrZero,
+)
+
+PATTERNS = ("walker_delta", "walker_star", "elements")
+LABORATORY_MODELS = ("fixed", "normal", "uniform", "matrix")
+
+ShellNames = Annotated[tuple[Name, ...], Allowed("", kind='a list of shell names, such as ["s1"]')]
+
+
+class ShellKeys(Table):
+    """Keys that every kind of shell has."""
+
+    name: Name = "s1"
+    """What members, links and faults call this shell; s1, s2, … in order when left out."""
+    pattern: str
+    """walker_delta, walker_star, or elements."""
+    isl: IslPolicy
+    """Inter-satellite links: plus_grid, ring, nearest, none, or a CSV of pairs."""
+    isl_per_satellite: Count = 4
+    """Links a satellite keeps under isl = "nearest"."""
+    polar_cutoff_deg: PolarCutoff | None = None
+    """Cross-plane links are off while either satellite is beyond this latitude, north or south."""
+    links_to: ShellNames = ()
+    """Other shells that satellites of this one link to."""
+
+
+class Walker(ShellKeys):
+    """A shell in Walker notation i:T/P/F, as mean elements at the scenario's start."""
+
+    planes: Count
+    """P, the number of orbital planes."""
+    satellites_per_plane: Count
+    """T / P."""
+    phasing: WholeOrZero = 0
+    """F, from 0 to P - 1: satellites of neighbouring planes are F * 360 / T degrees apart."""
+    altitude_km: Altitude
+    """Mean semi-major axis less 6,378.137 km."""
+    inclination_deg: Inclination
+    first_raan_deg: Angle = 0.0
+    """Right ascension of plane 0's ascending node."""
+    isl: IslPolicy = "plus_grid"
+    """Inter-satellite links: plus_grid, ring, nearest, none, or a CSV of pairs."""
+    cross_plane_shift: Whole = 0
+    """Satellite j of a plane links to satellite j + shift of the next."""
+
+
+class WalkerDelta(Walker):
+    """Planes spread over 360 degrees."""
+
+    pattern: Literal["walker_delta"] = "walker_delta"
+    """Planes spread over 360 degrees."""
+    seam: Annotated[Literal["closed", "open"], Choice()] = "closed"
+    """Whether the last plane links to the first."""
+
+
+class WalkerStar(Walker):
+    """Planes spread over 180 degrees: the first and the last fly in opposite directions along the seam."""
+
+    pattern: Literal["walker_star"] = "walker_star"
+    """Planes spread over 180 degrees."""
+    seam: Annotated[Literal["closed", "open"], Choice()] = "open"
+    """Whether the last plane links to the first, across the seam."""
+
+
+class Elements(ShellKeys):
+    """A shell of satellites from published element sets."""
+
+    pattern: Literal["elements"] = "elements"
+    """From published element sets."""
+    file: DataFile
+    """TLE, or OMM as JSON, CSV or XML."""
+    isl: ElementIslPolicy = "nearest"
+    """Inter-satellite links: nearest, none, or a CSV of pairs."""
+
+
+def pattern_of(shell: Any) -> str | None:
+    """Which kind of shell a table or an object describes; None for a pattern that is not on the menu."""
+    if isinstance(shell, Mapping):
+        pattern = shell.get("pattern", "walker_delta")
+        return pattern if pattern in PATTERNS else None
+    return getattr(shell, "pattern", None)
+
+
+Shell = Annotated[
+    Annotated[WalkerDelta, Tag("walker_delta")]
+    | Annotated[WalkerStar, Tag("walker_star")]
+    | Annotated[Elements, Tag("elements")],
+    Discriminator(pattern_of),
+]
+
+
+class GroundStation(Table):
+    """A place on the WGS84 ellipsoid."""
+
+    name: Name
+    """Its endpoint is gs/NAME when it speaks through satellites, net/NAME when over fibre."""
+    latitude_deg: Latitude
+    longitude_deg: Longitude
+    altitude_m: StationAltitude = 0.0
+    elevation_mask_deg: Elevation = 25.0
+    """Satellites lower than this above the horizon are not used."""
+
+
+class GslRate(Table):
+    """Rates of a ground-satellite link."""
+
+    up: Megabits = 160.0
+    """From the ground, Mbit/s."""
+    down: Megabits = 1000.0
+    """To the ground, Mbit/s."""
+
+
+class Network(Table):
+    """How messages travel. Laboratory models (fixed, normal, uniform, matrix) replace all geometry."""
+
+    model: Annotated[Literal["latency", "fixed", "normal", "uniform", "matrix"], Choice(later=("links",))] = "latency"
+    """latency: routed propagation delay and transmission at the slowest link; the others: laboratory."""
+    dissemination: Annotated[Literal["unicast"], Choice(later=("multicast", "gossip", "flood"))] = "unicast"
+    """How a broadcast spreads: unicast sends a copy to each receiver over its own route."""
+    update_interval_s: Interval = 1.0
+    """Delays along routes are refreshed this often; inf freezes them at the start."""
+    reconfiguration_interval_s: Interval = 15.0
+    """Links and routes are chosen anew this often; inf keeps those of the start."""
+    isl_rate_gbps: Gigabits = 100.0
+    isl_max_range_km: Range = 5016.0
+    isl_grazing_altitude_km: Grazing = 80.0
+    """A link is down when its line of sight dips below this height over the ellipsoid."""
+    gsl_rate_mbps: GslRate = Field(default_factory=GslRate)
+    gsl_policy: Annotated[Literal["all", "best"], Choice()] = "all"
+    """Stations link to all satellites above the mask, or to the best `gsl_best` of them."""
+    gsl_best: Count = 1
+    gsl_max_range_km: Range | None = None
+    """Slant range limit of ground-satellite links; replaces the elevation masks when given."""
+    ground_relay: Flag = False
+    """Whether stations pass on others' traffic."""
+    hybrid: Flag = False
+    """Fibre between stations and satellites in one graph; stations relay."""
+    processing_us_per_hop: MicrosecondsOrZero = 0.0
+    loss: Share = 0.0
+    """Share of messages lost, each independently."""
+    terrestrial: Terrestrial = "fibre"
+    """How stations talk without satellites: none, fibre, or a CSV of round-trip times."""
+    terrestrial_rate_gbps: Gigabits = 100.0
+    delay_ms: MillisecondsOrZero | None = None
+    """model = "fixed": the one-way delay."""
+    delay_mean_ms: Milliseconds | None = None
+    """model = "normal": mean one-way delay, drawn for each message, cut at 0."""
+    delay_std_ms: MillisecondsOrZero | None = None
+    delay_low_ms: MillisecondsOrZero | None = None
+    """model = "uniform": least and greatest one-way delay, drawn for each message."""
+    delay_high_ms: MillisecondsOrZero | None = None
+    file: DataFile | None = None
+    """model = "matrix": a CSV of one-way delays in ms, long or wide."""
+
+    @property
+    def laboratory(self) -> bool:
+        """Whether delays come from the scenario instead of from geometry."""
+        return self.model in LABORATORY_MODELS

@@ -1,0 +1,100 @@
+"""What a fault's target means: replicas, endpoints and links of one network."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from network.constellation import Constellation
+
+Link = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a fault strikes.
+
+    `replicas`   replicas named, or sitting at an endpoint that is
+    `endpoints`  places, with or without replicas; of a named replica, its own
+    `links`      pairs of endpoints
+    `pairs`      pairs of replicas that sit at the two ends of one of the links
+    """
+
+    replicas: frozenset[int] = frozenset()
+    endpoints: frozenset[str] = frozenset()
+    links: frozenset[Link] = frozenset()
+    pairs: frozenset[tuple[int, int]] = frozenset()
+
+    def __or__(self, other: "Target") -> "Target":
+        return Target(
+            self.replicas | other.replicas,
+            self.endpoints | other.endpoints,
+            self.links | other.links,
+            self.pairs | other.pairs,
+        )
+
+
+class Directory:
+    """Knows the names of one network. In a hybrid one, gs/NAME and net/NAME are the same place."""
+
+    def __init__(
+        self,
+        members: Sequence[str],
+        constellation: Constellation | None = None,
+        stations: Sequence[str] = (),
+        *,
+        hybrid: bool = False,
+    ) -> None:
+        self._hybrid = hybrid
+        self._constellation = constellation
+        self._members = [self._place(endpoint) for endpoint in members]
+        self._replicas: dict[str, set[int]] = {}
+        for replica, place in enumerate(self._members):
+            self._replicas.setdefault(place, set()).add(replica)
+        satellites = constellation.endpoints if constellation is not None else ()
+        grounds = [f"{kind}/{name}" for kind in ("gs", "net") for name in stations]
+        self._endpoints = frozenset(map(self._place, (*satellites, *grounds, *members)))
+
+    def resolve(self, targets: Iterable[str]) -> Target:
+        """All that the targets name together; what is not there counts for nothing."""
+        found = Target()
+        for target in targets:
+            found |= self._resolve(target)
+        return found
+
+    def _resolve(self, target: str) -> Target:
+        kind, _, rest = target.partition("/")
+        if kind == "replica":
+            return Target(replicas=frozenset({int(rest)}), endpoints=frozenset({self._members[int(rest)]}))
+        if kind == "link":
+            one, other = map(self._place, rest.split("~", 1))
+            ends = self._replicas.get(one, set()), self._replicas.get(other, set())
+            known = {one, other} <= self._endpoints
+            return Target(links=frozenset({(one, other)} if known else ()), pairs=frozenset(product(*ends)))
+        endpoints = self._named(kind, rest, target) & self._endpoints
+        replicas = {replica for place in endpoints for replica in self._replicas.get(place, ())}
+        return Target(replicas=frozenset(replicas), endpoints=frozenset(endpoints))
+
+    def _named(self, kind: str, rest: str, target: str) -> frozenset[str]:
+        """The endpoints behind a name that is not a replica's or a link's."""
+        if kind == "all":
+            return self._endpoints
+        if kind == "shell":
+            return self._satellites(rest)
+        if kind == "plane":
+            shell, _, plane = rest.partition("/")
+            return self._satellites(shell, int(plane))
+        return frozenset({self._place(target)})
+
+    def _satellites(self, shell: str, plane: int | None = None) -> frozenset[str]:
+        if self._constellation is None:
+            return frozenset()
+        satellites = self._constellation.satellites_of(shell)
+        if plane is not None:
+            satellites = satellites[np.equal(self._constellation.plane_of[satellites], plane)]
+        return frozenset(self._constellation.endpoints[index] for index in satellites)
+
+    def _place(self, endpoint: str) -> str:
+        """The one name of a place."""
+        return f"gs/{endpoint.removeprefix('net/')}" if self._hybrid and endpoint.startswith("net/") else endpoint
