@@ -1,0 +1,71 @@
+"""Documents that the code prints are what the code would print today.
+
+`QUORBIT_REWRITE=1 pytest tests/test_documents.py` writes them anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from testbed.metrics_definitions import markdown
+from testbed.reference import scenario_markdown
+from testbed.report.table import render
+from testbed.result import Result
+from testbed.scenario import load_scenario
+from testbed.simulate import simulate
+
+ROOT = Path(__file__).parent.parent
+REWRITE = bool(os.environ.get("QUORBIT_REWRITE"))
+COLUMNS = 100
+
+
+def printed(result: Result) -> str:
+    """What `quorbit run` prints, without the row about the machine it ran on."""
+    text = StringIO()
+    Console(file=text, width=COLUMNS).print(render(result))
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join(line for line in lines if not line.startswith(" engine "))
+
+
+def demo() -> str:
+    """The demo's table."""
+    return printed(simulate(load_scenario(ROOT / "scenarios/starlink_shell1_hotstuff.toml")))
+
+
+def cities() -> str:
+    """Finality of the same cities over satellites and over fibre."""
+    lines = [f"{'finality at the median replica, ms':<46}{'p50':>10}{'p99':>10}{'bound':>10}{'ratio':>10}"]
+    for name in ("ground_relay_pbft", "fibre_pbft"):
+        report = simulate(load_scenario(ROOT / f"scenarios/{name}.toml")).to_dict()
+        finality, bound = report["consensus"]["finality_ms"], report["bound"]
+        numbers = (finality["p50"], finality["p99"], bound["finality_ms"])
+        cells = "".join(f"{number:>10.1f}" for number in numbers)
+        lines.append(f"{report['scenario']['title']:<46}{cells}{bound['ratio']:>10.4f}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(("name", "text"), [("demo", demo), ("cities", cities)])
+def test_the_readme_shows_what_the_code_prints(name: str, text: Callable[[], str]) -> None:
+    readme = ROOT / "README.md"
+    block = re.compile(rf"(<!-- {name}:[^\n]*-->\n```\n).*?(```\n<!-- /{name} -->)", re.DOTALL)
+    now = readme.read_text(encoding="utf-8")
+    expected, found = block.subn(lambda match: f"{match[1]}{text()}\n{match[2]}", now)
+    assert found == 1
+    if REWRITE:
+        readme.write_text(expected, encoding="utf-8")
+    assert readme.read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize(("file", "text"), [("metrics.md", markdown), ("scenario.md", scenario_markdown)])
+def test_the_references_are_what_the_code_prints(file: str, text: Callable[[], str]) -> None:
+    document = ROOT / "docs" / file
+    if REWRITE:
+        document.write_text(text(), encoding="utf-8")
+    assert document.read_text(encoding="utf-8") == text()
