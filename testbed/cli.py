@@ -73,6 +73,9 @@ def sky(
     delays: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the delay matrix between members as CSV.")
     ] = None,
+    graph: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write satellites, stations and links as GraphML.")
+    ] = None,
     seed: Seed = None,
     sets: Sets = None,
     as_json: AsJson = False,
@@ -80,7 +83,7 @@ def sky(
     """Show the network alone: satellites, links, routes, delays."""
     from testbed.commands.sky import show_sky
 
-    return show_sky(scenario, _overrides(seed, sets), tuple(at or (0.0,)), delays, as_json)
+    return show_sky(scenario, _overrides(seed, sets), tuple(at or (0.0,)), delays, graph, as_json)
 
 
 @app.command()

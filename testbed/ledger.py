@@ -6,6 +6,7 @@ All metrics of blocks are computed from this afterwards, with numpy.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from typing import Any
 
@@ -37,6 +38,7 @@ class Ledger(Observer):
         self._proposed_ns = array("q")
         self._base = array("i")
         self._bases: list[npt.NDArray[np.bool_]] = [np.ones(n, dtype=bool)]
+        self._based_ns = [0]
         self._held_ns = np.full((64, n), NEVER, dtype=np.int64)
         self._committed_ns = np.full((64, n), NEVER, dtype=np.int64)
         self._tips: list[Block] = [GENESIS] * n
@@ -62,6 +64,13 @@ class Ledger(Observer):
     def base(self) -> npt.NDArray[np.bool_]:
         """bool[blocks, replicas]: who was up when the block was proposed."""
         return np.stack(self._bases)[np.frombuffer(self._base, dtype=np.int32)]
+
+    def up_within(self, begin_ns: int, end_ns: int) -> npt.NDArray[np.bool_]:
+        """bool[replicas]: who was up at some time from `begin_ns` to `end_ns`, both included."""
+        first = bisect_left(self._based_ns, begin_ns, lo=1) - 1
+        last = bisect_right(self._based_ns, end_ns)
+        up: npt.NDArray[np.bool_] = np.logical_or.reduce(self._bases[first:last])
+        return up
 
     def row(self, block_id: BlockId) -> int:
         """The row of a block; -1 for genesis. Raises `KeyError` for a block nobody proposed."""
@@ -112,15 +121,16 @@ class Ledger(Observer):
         self.rejections[reason] += 1
 
     def stopped(self, now_ns: int, replica: ReplicaId) -> None:
-        self._change_base(replica, up=False)
+        self._change_base(now_ns, replica, up=False)
 
     def restarted(self, now_ns: int, replica: ReplicaId) -> None:
-        self._change_base(replica, up=True)
+        self._change_base(now_ns, replica, up=True)
 
-    def _change_base(self, replica: ReplicaId, *, up: bool) -> None:
+    def _change_base(self, now_ns: int, replica: ReplicaId, *, up: bool) -> None:
         base = self._bases[-1].copy()
         base[replica] = up
         self._bases.append(base)
+        self._based_ns.append(now_ns)
 
     def _fork_height(self, one: Block, other: Block) -> int:
         """The height of the highest common ancestor."""

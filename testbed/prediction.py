@@ -53,16 +53,18 @@ def monte_carlo_bound(scenario: Scenario, facts: ProtocolFacts, n: int, quorum: 
     return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(DRAWS)
 
 
-def predicted_forks(mean_delay_s: float, interval_s: float, blocks: int) -> dict[str, dict[str, float | None]]:
+def predicted_forks(
+    mean_delay_s: float, interval_s: float, heights: int, blocks: int
+) -> dict[str, dict[str, float | None]]:
     """What theory expects of many small miners, λ = 1/interval, D = power-weighted mean delay, x = λD.
 
     Heights with a conflict: 1-e^(-x) (Decker and Wattenhofer, 2013). Stale blocks of all blocks: x/(1+x)
-    (renewal argument). `se` is the sampling error of that many blocks.
+    (renewal argument). `se` is the sampling error of that many heights, and of that many blocks.
     """
     x = mean_delay_s / interval_s
     return {
-        name: {"predicted": p, "se": math.sqrt(p * (1 - p) / blocks) if blocks else None}
-        for name, p in (("fork_rate", -math.expm1(-x)), ("stale_rate", x / (1 + x)))
+        name: {"predicted": p, "se": math.sqrt(p * (1 - p) / of) if of else None}
+        for name, p, of in (("fork_rate", -math.expm1(-x), heights), ("stale_rate", x / (1 + x), blocks))
     }
 
 
@@ -100,7 +102,7 @@ def scenario_bound(scenario: Scenario) -> dict[str, Any]:
     if isinstance(protocol.facts.shape, Lottery):
         interval_s = protocol_parameters(scenario, protocol).block_interval_s
         found["block_interval_s"] = interval_s
-        rates = {} if mean_s is None else predicted_forks(mean_s, interval_s, 0)
+        rates = {} if mean_s is None else predicted_forks(mean_s, interval_s, 0, 0)
         return found | {name: rates[name]["predicted"] if rates else None for name in ("fork_rate", "stale_rate")}
     found |= {"tolerates_faulty": committee.f, "quorum": committee.quorum}
     if scenario.network.model in RANDOM_MODELS:

@@ -2,9 +2,10 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import typer
 
@@ -12,13 +13,23 @@ from network.plan import UNREACHABLE, Plan
 from testbed.commands.terminal import print_json, print_table, sentences_for_mistakes, warn
 from testbed.scenario import load_scenario
 
+if TYPE_CHECKING:
+    from testbed.sky import Sky
+
 DelayRow: TypeAlias = tuple[str, str, float, float | None, int, str]
 DELAY_COLUMNS = ("source", "target", "at_s", "one_way_ms", "hops", "path")
 
 
 @sentences_for_mistakes
-def show_sky(path: Path, overrides: Sequence[str], at_s: Sequence[float], delays: Path | None, as_json: bool) -> int:
-    """Print satellites, links and routes at some instants; write the delays between members if asked."""
+def show_sky(
+    path: Path,
+    overrides: Sequence[str],
+    at_s: Sequence[float],
+    delays: Path | None,
+    graph: Path | None,
+    as_json: bool,
+) -> int:
+    """Print satellites, links and routes at some instants; write delays between members, or all links, if asked."""
     scenario = load_scenario(path, overrides)
     from testbed.sky import build_sky, survey  # after the scenario: mistakes should not wait for the geometry
 
@@ -26,6 +37,8 @@ def show_sky(path: Path, overrides: Sequence[str], at_s: Sequence[float], delays
     warn(sky.warnings)
     if delays is not None:
         write_delays(delays, delay_rows(sky.plan, at_s))
+    if graph is not None:
+        write_links(graph, sky, at_s[0])
     found = survey(scenario, at_s, sky)
     if as_json:
         rows = [dict(zip(DELAY_COLUMNS, row, strict=True)) for row in delay_rows(sky.plan, at_s)]
@@ -49,13 +62,30 @@ def delay_rows(plan: Plan, at_s: Sequence[float]) -> Iterator[DelayRow]:
 
 def write_delays(file: Path, rows: Iterable[DelayRow]) -> None:
     """A CSV that `model = "matrix"` can replay."""
+    with _sentence_if_unwritable(file, "--delays"), file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(DELAY_COLUMNS)
+        writer.writerows(rows)
+
+
+def write_links(file: Path, sky: "Sky", at_s: float) -> None:
+    """GraphML of every satellite, station and link at one instant."""
+    from testbed.graph import link_graph, write_graph
+
+    if sky.topology is None:
+        raise typer.BadParameter(
+            "this scenario has no satellites, so there are no links to write", param_hint="--graph"
+        )
+    with _sentence_if_unwritable(file, "--graph"):
+        write_graph(file, link_graph(sky.topology, at_s))
+
+
+@contextmanager
+def _sentence_if_unwritable(file: Path, option: str) -> Iterator[None]:
     try:
-        with file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(DELAY_COLUMNS)
-            writer.writerows(rows)
+        yield
     except OSError as error:
-        raise typer.BadParameter(f"{file}: cannot be written: {error.strerror}", param_hint="--delays") from None
+        raise typer.BadParameter(f"{file}: cannot be written: {error.strerror}", param_hint=option) from None
 
 
 def sky_tables(found: Mapping[str, Any]) -> Any:

@@ -1,0 +1,183 @@
+"""The run as a user meets it: progress, Ctrl-C, artefacts, the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from testbed.metrics_definitions import DEFINITIONS, result_schema
+from testbed.report.table import bound_table, number, rate, render
+from testbed.result import Result
+from testbed.scenario import load_scenario, make_scenario
+from testbed.simulate import Progress, simulate
+from tests.laboratory import constant, run_matrix
+
+LABORATORY: dict[str, Any] = {
+    "title": "four replicas [in a laboratory]",
+    "duration_s": 5,
+    "committee": [{"on": "laboratory", "count": 4}],
+    "consensus": {"protocol": "pbft", "delta_ms": 250},
+    "network": {"model": "fixed", "delay_ms": 100},
+    "workload": {"transactions_per_s": 50},
+}
+
+
+def text_of(renderable: Any) -> str:
+    out = StringIO()
+    Console(file=out, width=100).print(renderable)
+    return out.getvalue()
+
+
+def test_progress_comes_in_order_and_ends_at_the_end() -> None:
+    seen: list[Progress] = []
+    simulate(make_scenario({**LABORATORY, "duration_s": 400}), progress=seen.append)
+    assert len(seen) > 1
+    assert [step.virtual_s for step in seen] == sorted(step.virtual_s for step in seen)
+    assert (seen[-1].virtual_s, seen[-1].duration_s) == (400, 400)
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_partial() -> None:
+    """The handler of before is back afterwards, so that a second Ctrl-C stops the program."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    result = simulate(make_scenario({**LABORATORY, "duration_s": 4000}), progress=interrupt)
+    report = result.to_dict()
+    assert result.partial
+    assert 0 < report["engine"]["virtual_s"] < 4000
+    assert report["consensus"]["committed_blocks"] > 0
+    assert "PARTIAL" in text_of(render(result))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_partial_run_is_a_prefix_of_the_whole_one() -> None:
+    def interrupt(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    scenario = make_scenario({**LABORATORY, "duration_s": 600})
+    partial, whole = simulate(scenario, progress=interrupt), simulate(scenario)
+    rows = len(partial.blocks)
+    columns = ["block", "height", "proposed_ns"]
+    assert 0 < rows < len(whole.blocks)
+    assert partial.blocks.select(columns).to_pylist() == whole.blocks.select(columns).slice(0, rows).to_pylist()
+
+
+def test_the_artefacts_say_what_the_result_says(tmp_path: Path) -> None:
+    result = simulate(make_scenario(LABORATORY))
+    result.write(tmp_path / "run")
+    folder = tmp_path / "run"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "arrivals.parquet",
+        "blocks.parquet",
+        "links.parquet",
+        "result.json",
+        "scenario.toml",
+    ]
+    report = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert report == result.to_dict()
+    assert simulate(load_scenario(folder / "scenario.toml")).digest == result.digest
+    blocks, arrivals = pq.read_table(folder / "blocks.parquet"), pq.read_table(folder / "arrivals.parquet")
+    assert len(blocks) == report["consensus"]["proposed_blocks"]
+    assert len(arrivals) == 4 * len(blocks)
+    assert sum(blocks["final"].to_pylist()) == report["consensus"]["committed_blocks"]
+
+
+def test_arrivals_are_what_propagation_is_made_of() -> None:
+    """Constant delay δ: the proposer holds its block at once, everybody else δ later."""
+    result = run_matrix("pbft", constant(4, 100), 2)
+    proposed = result.blocks["proposed_ns"].to_pylist()
+    rows = result.arrivals.to_pylist()
+    after = [(row["held_ns"] - proposed[row["row"]]) for row in rows if row["held_ns"] is not None]
+    assert set(after) == {0, 100_000_000}
+    assert after.count(0) == len(proposed)
+
+
+def test_every_key_of_a_result_is_defined_and_every_definition_is_used() -> None:
+    """`quorbit schema result` and `result.json` are one list of keys, for BFT and for longest chain."""
+    optional = {"bound.se_ms", "bound.fork_rate", "bound.stale_rate"}
+    defined = {definition.key for definition in DEFINITIONS}
+    parts = {key.split(".")[0] for key in defined if "." in key}
+    for protocol in ("pbft", "longest_chain"):
+        report = simulate(make_scenario({**LABORATORY, "consensus": {"protocol": protocol}})).to_dict()
+        found = {
+            f"{part}.{key}" if part in parts else part
+            for part, value in report.items()
+            for key in (value if part in parts else [""])
+        }
+        assert found - optional == defined - optional
+    assert set(result_schema()["properties"]) == {key.split(".")[0] for key in defined}
+
+
+def test_the_table_names_units_and_what_failed() -> None:
+    """A network that loses everything: no progress, said in words, with the command that repeats it."""
+    result = simulate(make_scenario({**LABORATORY, "network": {"model": "fixed", "delay_ms": 100, "loss": 0.9999}}))
+    table = text_of(render(result))
+    assert not result.ok
+    assert "FAILED progress: nothing was committed" in table
+    assert "quorbit run SCENARIO --seed 1" in table
+    assert "four replicas [in a laboratory]" in table
+    assert "loss" in table
+
+
+def test_numbers_as_people_read_them() -> None:
+    assert [number(value) for value in (None, 0.123456, 12.3456, 1234.56, 1234567, "text")] == [
+        "–",
+        "0.123",
+        "12.35",
+        "1,234.6",
+        "1,234,567",
+        "text",
+    ]
+    assert (rate(None), rate(0.04893)) == ("–", "4.89 %")
+
+
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "longest_chain"])
+def test_a_committee_of_one(protocol: str) -> None:
+    """Nobody to talk to, and still blocks become final."""
+    tables = {**LABORATORY, "committee": [{"on": "laboratory", "count": 1}]}
+    tables["consensus"] = {"protocol": protocol, "parameters": {"block_interval_ms": 100}}
+    if protocol == "longest_chain":
+        tables["consensus"] = {"protocol": protocol, "parameters": {"block_interval_s": 0.1}}
+    result = simulate(make_scenario(tables))
+    assert result.ok, result.to_dict()["safety"]
+    assert result.to_dict()["network"]["messages"] == 0
+
+
+def bound_text(tables: dict[str, Any]) -> str:
+    from testbed.prediction import scenario_bound
+
+    return text_of(bound_table(scenario_bound(make_scenario(tables))))
+
+
+def test_the_bound_command_knows_every_shape() -> None:
+    assert "300.0" in bound_text(LABORATORY)
+    assert "700.0" in bound_text({**LABORATORY, "consensus": {"protocol": "hotstuff"}})
+    assert "fork rate" in bound_text({**LABORATORY, "consensus": {"protocol": "longest_chain"}})
+    normal = {"model": "normal", "delay_mean_ms": 250, "delay_std_ms": 50}
+    assert "draws" in bound_text({**LABORATORY, "network": normal})
+
+
+def test_the_result_is_a_value(tmp_path: Path) -> None:
+    """Two runs of one scenario are equal but for what they cost."""
+    scenario = make_scenario(LABORATORY)
+    one, other = simulate(scenario), simulate(scenario)
+    costs = ("wall_s", "cpu_s", "deliveries_per_s", "peak_rss_mb")
+
+    def essence(result: Result) -> dict[str, Any]:
+        report = dict(result.to_dict())
+        report["engine"] = {key: value for key, value in report["engine"].items() if key not in costs}
+        return report
+
+    assert essence(one) == essence(other)
+    assert one.blocks.equals(other.blocks)
+    assert one.arrivals.equals(other.arrivals)
