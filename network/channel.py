@@ -50,15 +50,18 @@ class Propagation:
 class RandomDelay:
     """Each message's delay is drawn alone, without order between messages: for laboratory networks.
 
-    `draw(count)` gives float64[count] milliseconds; what is below zero counts as zero.
+    `draw(count)` gives float64[count] milliseconds; what is below zero counts as zero. The plan only says who can be
+    reached: an outage cuts random links as well.
     """
 
-    def __init__(self, draw: Callable[[int], np.typing.NDArray[np.float64]]) -> None:
+    def __init__(self, plan: Plan, draw: Callable[[int], np.typing.NDArray[np.float64]]) -> None:
+        self._plan = plan
         self._draw = draw
 
     def carry(self, source: int, targets: IntArray, size_bytes: int, now_ns: int) -> IntArray:
         delay_ms = np.maximum(self._draw(len(targets)), 0.0)
         due_ns: IntArray = np.rint(delay_ms * 1e6).astype(np.int64) + now_ns
+        due_ns[self._plan.at(now_ns).delay_ns[source].take(targets) < 0] = Drop.NO_ROUTE
         return due_ns
 
 

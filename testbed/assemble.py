@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from consensus.protocols import load_protocol
-from consensus.replica import ProtocolFacts, Replica, Seat
+from consensus.replica import Lottery, ProtocolFacts, Replica, Seat
 from consensus.types import Committee, ReplicaId
 from network.bus import Bus, Traffic
 from network.channel import Channel, Loss, Processing, Propagation, RandomDelay, Transmission
@@ -139,7 +139,7 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
         digest=digest,
         checks=checks,
         faults=_faults(scenario, sky, struck, hosts),
-        warnings=(*sky.warnings, *_quorum_warning(scenario, protocol, n)),
+        warnings=(*sky.warnings, *_quorum_warning(scenario, protocol, n), *_weights_warning(protocol, committee)),
     )
 
 
@@ -162,6 +162,12 @@ def _quorum_warning(scenario: Scenario, protocol: type[Replica], n: int) -> tupl
         return ()
     kind = "unsafe" if quorum < safe else "larger than needed"
     return (f"consensus.quorum = {quorum} is {kind} for n = {n}: any two quorums share an honest replica from {safe}",)
+
+
+def _weights_warning(protocol: type[Replica], committee: Committee) -> tuple[str, ...]:
+    if isinstance(protocol.facts.shape, Lottery) or len(set(committee.weights)) == 1:
+        return ()
+    return (f"committee.weight is a share of hash power: {protocol.facts.name} gives every replica one vote",)
 
 
 def _mempool(scenario: Scenario) -> Mempool:
@@ -207,7 +213,7 @@ def _channel(scenario: Scenario, sky: Sky) -> tuple[Channel, dict[int, FaultChan
     network, plan = scenario.network, sky.plan
     channel: Channel
     if network.model in ("normal", "uniform"):
-        channel = RandomDelay(delay_draws(scenario, "delay"))
+        channel = RandomDelay(plan, delay_draws(scenario, "delay"))
     else:
         channel = Propagation(plan)
         if network.processing_us_per_hop:

@@ -35,8 +35,8 @@ def render(result: Result) -> RenderableType:
 
 def bound_table(found: Mapping[str, Any]) -> RenderableType:
     """What `quorbit bound` found: single values, then statistics over leaders in ms."""
-    title = escape(found["title"]) or "bound"
-    single = Table(show_header=False, box=None, title=title, title_justify="left")
+    title = f"[bold]{escape(found['title']) or 'bound'}[/]"
+    single = Table(show_header=False, box=None)
     spread = Table(box=None, title="over leaders, ms", title_justify="left")
     spread.add_column("zero-load finality")
     for name in _STATISTICS:
@@ -46,7 +46,7 @@ def bound_table(found: Mapping[str, Any]) -> RenderableType:
             spread.add_row(key.removesuffix("_ms").replace("_", " "), *(number(value[name]) for name in _STATISTICS))
         elif key != "title":
             single.add_row(key.replace("_", " "), rate(value) if key.endswith("_rate") else number(value))
-    return Group(single, "", spread) if spread.row_count else single
+    return Group(title, "", single, "", spread) if spread.row_count else Group(title, "", single)
 
 
 def number(value: Any) -> str:
