@@ -64,7 +64,7 @@ class Agreement(Check):
 
     def __init__(self) -> None:
         super().__init__()
-        self._at_height: dict[int, tuple[BlockId, ReplicaId]] = {}
+        self._at_height: dict[int, tuple[BlockId, ReplicaId]] = {0: (GENESIS.id, ReplicaId(0))}
 
     def committed(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
         self.seen += 1
@@ -73,10 +73,10 @@ class Agreement(Check):
             self.violate(
                 f"height {block.height}: replica {by} has {first.hex()[:8]}, replica {replica} has {block.id.hex()[:8]}"
             )
-        elif block.height > 1:
-            below = self._at_height.get(block.height - 1)
-            if below is None or below[0] != block.parent:
-                self.violate(f"height {block.height}: {block.id.hex()[:8]} does not extend what was committed below it")
+            return
+        below = self._at_height.get(block.height - 1)
+        if below is None or below[0] != block.parent:
+            self.violate(f"height {block.height}: {block.id.hex()[:8]} does not extend what was committed below it")
 
 
 class CommitOrder(Check):
@@ -132,7 +132,7 @@ class Validity(Check):
 
     def sent(self, now_ns: int, envelope: Envelope, due_ns: Any, taken_ns: int) -> None:
         block = envelope.message.proposes()
-        if block is not None and self._notary.check(envelope):
+        if block is not None and block.proposer == envelope.sender and self._notary.check(envelope):
             self._signed.add(block.id)
 
     def committed(self, now_ns: int, replica: ReplicaId, block: Block) -> None:

@@ -1,0 +1,102 @@
+"""With one constant delay δ between all, latencies and message counts are exact numbers, not statistics."""
+
+import numpy as np
+import pytest
+
+from testbed.result import Result
+from tests.laboratory import MS, constant, run_matrix
+from tests.papers.measured import measured
+
+DELTA_MS = 10.0
+DELTA_NS = round(DELTA_MS * MS)
+COMMITTEES = (4, 7, 16, 31)
+BLOCKS = 12
+
+
+def messages(result: Result) -> dict[str, int]:
+    """How many messages of each kind were sent; one is a (sender, receiver ≠ sender) pair."""
+    return {kind: count["messages"] for kind, count in result.to_dict()["network"]["by_kind"].items()}
+
+
+def pbft(n: int) -> Result:
+    """PBFT up to just before the primary commits block `BLOCKS` and proposes the next."""
+    return run_matrix("pbft", constant(n, DELTA_MS), (3 * BLOCKS - 0.5) * DELTA_MS / 1e3)
+
+
+def hotstuff(n: int) -> Result:
+    """Chained HotStuff up to just after the votes for block `BLOCKS` have left."""
+    return run_matrix("hotstuff", constant(n, DELTA_MS), (2 * (BLOCKS - 1) + 1.5) * DELTA_MS / 1e3)
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_pbft_commits_at_exactly_three_delays(n: int) -> None:
+    """OSDI 1999, section 4.2: pre-prepare, prepare, commit, at every replica; the next block follows at once."""
+    seen = measured(pbft(n))
+    assert len(seen.height) == BLOCKS - 1
+    assert (seen.finality_ns == 3 * DELTA_NS).all()
+    assert seen.proposed_ns.tolist() == [3 * DELTA_NS * (height - 1) for height in seen.height.tolist()]
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_pbft_sends_2n2_n_1_messages_per_decision(n: int) -> None:
+    """The primary sends a prepare too: n-1 pre-prepares, n(n-1) prepares and n(n-1) commits, nothing else."""
+    sent = messages(pbft(n))
+    assert sent == {"pre_prepare": BLOCKS * (n - 1), "prepare": BLOCKS * n * (n - 1), "commit": BLOCKS * n * (n - 1)}
+    assert sum(sent.values()) == BLOCKS * (2 * n * n - n - 1)
+
+
+def test_pbft_checkpoints_are_counted_apart() -> None:
+    """Section 4.3: one checkpoint of every replica to all others, each `checkpoint_interval` blocks."""
+    n, interval = 4, 5
+    result = run_matrix(
+        "pbft",
+        constant(n, DELTA_MS),
+        (3 * BLOCKS - 0.5) * DELTA_MS / 1e3,
+        consensus={"parameters": {"checkpoint_interval": interval}},
+    )
+    sent = messages(result)
+    assert sent.pop("checkpoint") == n * (n - 1) * ((BLOCKS - 1) // interval)
+    assert sum(sent.values()) == BLOCKS * (2 * n * n - n - 1)
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_hotstuff_proposes_every_two_delays_and_is_final_after_seven(n: int) -> None:
+    """Block b is proposed at 2δ(b-1) and committed at 2δ(b+2)+δ; only the proposer of block b+3 has it δ earlier."""
+    seen = measured(hotstuff(n))
+    heights = seen.height.tolist()
+    assert heights == list(range(1, BLOCKS - 2))
+    assert seen.proposed_ns.tolist() == [2 * DELTA_NS * (b - 1) for b in heights]
+    for b, committed in zip(heights, seen.committed_ns, strict=True):
+        expected = np.full(n, (2 * (b + 2) + 1) * DELTA_NS)
+        expected[(b + 3) % n] -= DELTA_NS
+        assert committed.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_hotstuff_finality_is_seven_delays_as_a_median_and_less_by_a_share_as_a_mean(n: int) -> None:
+    """The median over replicas is 7δ, their mean 7δ - δ/n: the collector's own last hop is free."""
+    result = hotstuff(n)
+    finality = result.to_dict()["consensus"]["finality_ms"]
+    assert finality == {"count": BLOCKS - 3} | dict.fromkeys(("mean", "p50", "p90", "p99", "max"), 7 * DELTA_MS)
+    assert (measured(result).finality_ns.sum(axis=1) == (7 * n - 1) * DELTA_NS).all()
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_hotstuff_sends_2n_2_messages_per_block(n: int) -> None:
+    """One proposal to all others, and a vote of all but the next leader, whose own stays at home."""
+    assert messages(hotstuff(n)) == {"proposal": BLOCKS * (n - 1), "vote": BLOCKS * (n - 1)}
+
+
+@pytest.mark.parametrize(("protocol", "delays"), [("pbft", 3), ("hotstuff", 7)])
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_the_result_says_that_nothing_was_lost_against_the_bound(protocol: str, delays: int, n: int) -> None:
+    """Bound and measurement are the same whole number of delays."""
+    result = pbft(n) if protocol == "pbft" else hotstuff(n)
+    count = result.to_dict()["consensus"]["finality_ms"]["count"]
+    assert result.to_dict()["bound"] == {
+        "finality_ms": delays * DELTA_MS,
+        "ratio": 1.0,
+        "ratio_min": 1.0,
+        "check": f"ok: all {count} blocks",
+    }
+    assert result.ok
