@@ -22,18 +22,29 @@ from consensus.types import BlockId, Height, ReplicaId
 BLOCKS_PER_ANSWER = 64
 MISSING_LIMIT = 1024
 """How many missing blocks are remembered: a peer that names blocks nobody has cannot fill our memory."""
+ROUNDS = 3
+"""How often every replica is asked for a block before it is given up: it may lie on a branch that all have pruned."""
 
 _FETCH = "fetch"
 
 
 @dataclass(slots=True)
 class _Missing:
-    """A block that others refer to, whom to ask for it next, and what waits for it."""
+    """A block that others refer to and that cannot join the tree yet, and what waits for it."""
 
     height: Height
     ask: ReplicaId
+    """Whom to ask for it next,"""
+    ask_ns: int
+    """and when."""
+    asked: int = 0
     messages: list[tuple[ReplicaId, Message]] = field(default_factory=list)
     children: list[Block] = field(default_factory=list)
+
+
+def blocks_in(recovered: Recovered) -> list[Block]:
+    """The blocks that were held before a crash, in the order in which they came."""
+    return [value for key, value in recovered.items() if isinstance(key, bytes)]
 
 
 class FinalMark(msgspec.Struct, frozen=True):
@@ -54,12 +65,13 @@ class ChainReplica(Replica):
         super().__init__(seat)
         self.tree = BlockTree()
         self._missing: dict[BlockId, _Missing] = {}
+        self._orphans: dict[BlockId, _Missing] = {}
+        """Blocks that have come, but before their parents, which are missing or orphans themselves."""
         self._ready: list[tuple[ReplicaId, Message]] = []
 
     def recover_tree(self, recovered: Recovered) -> None:
         """Rebuild the tree, and what of it was final, from what was persisted."""
-        blocks = [value for value in recovered.values() if isinstance(value, Block)]
-        for block in sorted(blocks, key=lambda block: block.height):
+        for block in sorted(blocks_in(recovered), key=lambda block: block.height):
             if self.tree.get(block.parent, Height(block.height - 1)) is not None:
                 self.tree.insert(block)
         mark = recovered.get("final")
@@ -77,14 +89,16 @@ class ChainReplica(Replica):
         pending = [block]
         while pending:
             block = pending.pop()
-            if self.tree.get(block.id, block.height) is not None:
+            awaited = self._missing.pop(block.id, None) or self._orphans.pop(block.id, None)
+            parent = self.tree.get(block.parent, Height(block.height - 1))
+            if parent is None or self.tree.get(block.id, block.height) is not None:
+                # A child that lies about its height has no parent there.
                 continue
             self.tree.insert(block)
             self.emit(Persist(block.id, block), Held(block))
-            missing = self._missing.pop(block.id, None)
-            if missing is not None:
-                self._ready.extend(missing.messages)
-                pending.extend(missing.children)
+            if awaited is not None:
+                self._ready.extend(awaited.messages)
+                pending.extend(awaited.children)
             self.on_held(block)
 
     def on_held(self, block: Block) -> None:
@@ -99,13 +113,13 @@ class ChainReplica(Replica):
 
     def want(self, block_id: BlockId, height: Height, source: ReplicaId) -> _Missing:
         """Note that a block is missing, and that `source` should have it."""
-        missing = self._missing.get(block_id)
+        missing = self._missing.get(block_id) or self._orphans.get(block_id)
         if missing is None:
             if not self._missing:
                 self.emit(SetTimer(_FETCH, self.delta_ns))
             elif len(self._missing) >= MISSING_LIMIT:
-                del self._missing[next(iter(self._missing))]
-            missing = self._missing[block_id] = _Missing(height, source)
+                self._forget_missing(next(iter(self._missing)))
+            missing = self._missing[block_id] = _Missing(height, source, self.now_ns + self.delta_ns)
         return missing
 
     def on_message(self, sender: ReplicaId, message: Message) -> None:
@@ -117,10 +131,16 @@ class ChainReplica(Replica):
             self.reject(sender, Reason.UNKNOWN)
 
     def on_timer(self, timer: str) -> None:
-        if timer == _FETCH and self._missing:
-            for block_id, missing in self._missing.items():
+        if timer != _FETCH:
+            return
+        for block_id, missing in list(self._missing.items()):
+            if missing.asked >= ROUNDS * self.committee.n:
+                self._forget_missing(block_id)
+            elif missing.ask_ns <= self.now_ns:
                 self._ask(block_id, missing)
-            self.emit(SetTimer(_FETCH, 2 * self.delta_ns))
+        if self._missing:
+            next_ns = min(missing.ask_ns for missing in self._missing.values())
+            self.emit(SetTimer(_FETCH, max(1, next_ns - self.now_ns)))
 
     def _drain(self) -> Sequence[Effect]:
         while self._ready:
@@ -136,20 +156,28 @@ class ChainReplica(Replica):
         above = final if missing.height > final else max(0, missing.height - BLOCKS_PER_ANSWER)
         self.emit(Send(missing.ask, Fetch(block_id, missing.height, Height(above))))
         missing.ask = ReplicaId((missing.ask + 1) % self.committee.n)
+        missing.ask_ns = self.now_ns + 2 * self.delta_ns
+        missing.asked += 1
+
+    def _forget_missing(self, block_id: BlockId) -> None:
+        """Give a block up, with what has come of its descendants; whoever names it again starts anew."""
+        pending = [self._missing.pop(block_id)]
+        while pending:
+            children = (self._orphans.pop(child.id, None) for child in pending.pop().children)
+            pending.extend(child for child in children if child is not None)
 
     def _on_fetch(self, sender: ReplicaId, fetch: Fetch) -> None:
         block = self.tree.get(fetch.block, fetch.height)
-        if block is None:
-            return
-        lowest = max(fetch.above, block.height - BLOCKS_PER_ANSWER, 0)
-        self.emit(Send(sender, Ancestors(tuple(self.tree.ancestors(block, lowest)))))
+        if block is not None:
+            lowest = max(fetch.above, block.height - BLOCKS_PER_ANSWER, 0)
+            self.emit(Send(sender, Ancestors(tuple(self.tree.ancestors(block, lowest)))))
 
     def _on_ancestors(self, sender: ReplicaId, answer: Ancestors) -> None:
         for block in answer.blocks:
             missing = self._missing.get(block.id)
             if missing is None:
                 # It may have come another way meanwhile; anything else was never asked for.
-                if self.tree.get(block.id, block.height) is None:
+                if block.id not in self._orphans and self.tree.get(block.id, block.height) is None:
                     self.reject(sender, Reason.UNREQUESTED)
                 return
             if block.height < 1 or block.height != missing.height:
@@ -159,10 +187,10 @@ class ChainReplica(Replica):
             if self.tree.get(block.parent, parent) is not None:
                 self.hold(block)
                 return
-            below = self.want(block.parent, parent, sender)
-            # The messages that wait for this block keep waiting under its own name.
-            if all(child.id != block.id for child in below.children):
-                below.children.append(block)
+            # What waits for this block keeps waiting under its own name.
+            self._orphans[block.id] = self._missing.pop(block.id)
+            self.want(block.parent, parent, sender).children.append(block)
         if answer.blocks:
-            lowest = answer.blocks[-1]
-            self._ask(lowest.parent, self._missing[lowest.parent])
+            lowest = answer.blocks[-1].parent
+            if lowest in self._missing:
+                self._ask(lowest, self._missing[lowest])

@@ -111,6 +111,14 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
     signers: tuple[ReplicaId, ...]
     signatures: tuple[bytes, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.signers) != len(self.signatures):
+            raise ValueError("a certificate needs one signature per signer")
+
+    def proves(self, quorum: int) -> bool:
+        """Whether that many distinct replicas signed; whether the signatures are good is for the host to check."""
+        return len(set(self.signers)) >= quorum
+
     def evidence(self) -> Iterator[Evidence]:
         """Each signature with the statement it covers."""
         raise TypeError(f"{type(self).__name__} does not say what its signers signed")
@@ -166,6 +174,11 @@ class TimeoutCertificate(Certificate, frozen=True, array_like=True):
 
     high_views: tuple[View, ...]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.signers) != len(self.high_views):
+            raise ValueError("a timeout certificate needs one view per signer")
+
     def evidence(self) -> Iterator[Evidence]:
         for signer, high_view, signature in zip(self.signers, self.high_views, self.signatures, strict=True):
             yield signer, TimeoutVote(self.view, high_view), signature
@@ -196,7 +209,7 @@ class Fetch(Message, frozen=True, array_like=True, tag=True):
 
 
 class Ancestors(Message, frozen=True, array_like=True, tag=True):
-    """The answer to a `Fetch`: a piece of one chain, lowest block first."""
+    """The answer to a `Fetch`: a piece of one chain, highest block first."""
 
     blocks: tuple[Block, ...]
 

@@ -34,6 +34,7 @@ class VirtualClock:
     def __init__(self) -> None:
         self.now_ns = 0
         self.delivered = 0
+        """Parcels delivered; alarms (`at`) are not counted."""
         self._serial = 0
         self._heap: list[tuple[int, int, Flight]] = []
         self._stopped = False
@@ -51,15 +52,20 @@ class VirtualClock:
         heappush(self._heap, (times_ns[0], self._serial, Flight(self._serial, times_ns, actions, parcel)))
 
     def at(self, due_ns: int, action: Action, parcel: Any = None) -> None:
-        """Call `action(parcel, due_ns)` at one time."""
-        self.schedule((due_ns,), (action,), parcel)
+        """Call `action(parcel, due_ns)` at one time: an alarm, which is no delivery."""
+        self.schedule((due_ns,), (self._ring,), (action, parcel))
+
+    def _ring(self, alarm: tuple[Action, Any], due_ns: int) -> None:
+        self.delivered -= 1
+        action, parcel = alarm
+        action(parcel, due_ns)
 
     def stop(self) -> None:
         """Make the current `run` return after the event it is in; callable from a signal handler."""
         self._stopped = True
 
     def run(self, until_ns: int, at_most: int) -> bool:
-        """Deliver up to `at_most` parcels due at or before `until_ns`; returns whether more of them remain.
+        """Deliver up to `at_most` parcels and alarms due at or before `until_ns`; returns whether more of them remain.
 
         When none remain, time stands at `until_ns`.
         """

@@ -74,7 +74,7 @@ class Host:
         self._store = store
         self._trace = trace
         self._cpu = cpu
-        self._crashes_ns = sorted(windows_down)
+        self._windows_down = _united(windows_down)
         self._bus: Bus | None = None
         self._replica: StateMachine | None = None
         self._now_ns = 0
@@ -92,10 +92,11 @@ class Host:
             self._do[fact] = self._recorder(fact)
 
     def attach(self, bus: Bus) -> None:
-        """Connect to the bus, and schedule the start and the crashes."""
+        """Connect to the bus, and schedule the start and the crashes; a node that is down at 0 starts later."""
         self._bus = bus
-        self._clock.at(0, self._boot)
-        for begin_ns, end_ns in self._crashes_ns:
+        if not any(begin_ns == 0 for begin_ns, _ in self._windows_down):
+            self._clock.at(0, self._boot)
+        for begin_ns, end_ns in self._windows_down:
             self._clock.at(begin_ns, self._crash)
             if end_ns is not None:
                 self._clock.at(end_ns, self._boot)
@@ -116,9 +117,10 @@ class Host:
             now_ns = due_ns
         if self._cpu.verify_ns:
             now_ns += self._cpu.verify_ns * self._unseen_signatures(envelope)
-            if self._crashes_ns and self._crash_before(now_ns):
-                return
         self._now_ns = now_ns
+        if self._windows_down and self._crashes_first():
+            self.dropped["receiver_down"] += 1
+            return
         if not (envelope.valid or self._notary.check(envelope)):
             self._trace.tell("rejected", now_ns, self.me, envelope.sender, Reason.BAD_SIGNATURE.name.lower())
             return
@@ -127,27 +129,29 @@ class Host:
             self._carry_out(effects)
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
-        do = self._do
-        for effect in effects:
-            do[type(effect)](effect)
+        self._carry(effects)
         while self._own:
             message = self._own.popleft()
             assert self._replica is not None, "a replica cannot stop within one of its own events"
-            for effect in self._replica.receive(self.me, message, self._now_ns):
-                do[type(effect)](effect)
+            self._carry(self._replica.receive(self.me, message, self._now_ns))
+
+    def _carry(self, effects: Sequence[Effect]) -> None:
+        do = self._do
+        for effect in effects:
+            do[type(effect)](effect)
+            if self._windows_down and self._crashes_first():
+                # What is persisted by now is all that is left of this event.
+                self._own.clear()
+                return
 
     def _boot(self, _: object, due_ns: int) -> None:
-        if self._replica is not None:
-            return
         self._replica = self._spawn()
-        self._now_ns = max(self._now_ns, due_ns)
+        self._now_ns = due_ns
         if self.crashes:
             self._trace.tell("restarted", due_ns, self.me)
         self._carry_out(self._replica.start(self._store.recover(), self._now_ns))
 
     def _crash(self, _: object, due_ns: int) -> None:
-        if self._replica is None:
-            return
         self._replica = None
         self._timers.clear()
         self._seen.clear()
@@ -155,12 +159,9 @@ class Host:
         self.crashes += 1
         self._trace.tell("stopped", due_ns, self.me)
 
-    def _crash_before(self, now_ns: int) -> bool:
-        """Whether the node crashes while its CPU is still busy with what it was handed."""
-        if any(self._clock.now_ns < begin_ns <= now_ns for begin_ns, _ in self._crashes_ns):
-            self.dropped["receiver_down"] += 1
-            return True
-        return False
+    def _crashes_first(self) -> bool:
+        """Whether the node crashes before its CPU, busy as it is, gets to what is asked of it now."""
+        return any(self._clock.now_ns < begin_ns <= self._now_ns for begin_ns, _ in self._windows_down)
 
     def _unseen_signatures(self, envelope: Envelope) -> int:
         """How many signatures this replica must verify: certificates it has seen lately cost nothing again."""
@@ -183,6 +184,8 @@ class Host:
         if effect.to == self.me:
             self._own.append(message)
             return
+        if self._windows_down and self._crashes_first():
+            return
         assert self._bus is not None, "attach() comes first"
         envelope = Envelope(self.me, message)
         due_ns = self._bus.send(self.me, effect.to, envelope.size_bytes, envelope, self._now_ns)
@@ -191,6 +194,8 @@ class Host:
     def _broadcast(self, effect: Broadcast) -> None:
         taken_ns, message = self._now_ns, self._signed(effect.message)
         self._own.append(message)
+        if self._windows_down and self._crashes_first():
+            return
         assert self._bus is not None, "attach() comes first"
         envelope = Envelope(self.me, message)
         due_ns = self._bus.broadcast(self.me, envelope.size_bytes, envelope, self._now_ns)
@@ -219,6 +224,8 @@ class Host:
             return
         del self._timers[name]
         self._now_ns = max(self._now_ns, due_ns)
+        if self._windows_down and self._crashes_first():
+            return
         effects = self._replica.fire(name, self._now_ns)
         if effects:
             self._carry_out(effects)
@@ -231,3 +238,16 @@ class Host:
             record(self._now_ns, me, effect)
 
         return do
+
+
+def _united(windows: Sequence[tuple[int, int | None]]) -> list[tuple[int, int | None]]:
+    """The same time in windows that neither overlap nor touch, earliest first."""
+    united: list[tuple[int, int | None]] = []
+    for begin_ns, end_ns in sorted(windows, key=lambda window: window[0]):
+        if not united or (united[-1][1] is not None and united[-1][1] < begin_ns):
+            united.append((begin_ns, end_ns))
+            continue
+        last_begin_ns, last_end_ns = united[-1]
+        later_ns = None if last_end_ns is None or end_ns is None else max(last_end_ns, end_ns)
+        united[-1] = (last_begin_ns, later_ns)
+    return united

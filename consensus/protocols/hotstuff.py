@@ -15,6 +15,9 @@ that sees f+1 of them for its view or a later one joins in. Timeouts do not grow
 Deviations: votes are signatures collected in a certificate, not threshold signatures; a view begins only with the
 certificate of the view before or a timeout certificate; blocks carry their view in their hash.
 
+With leaders in turn a commit takes four live leaders in a row, three who propose and one who collects the last
+votes (Giridharan et al., BeeGees, PODC 2023): four replicas of which one is dead stay safe but commit nothing.
+
 Faults: n > 3f. Constant delay δ: block b is proposed at 2δ(b-1) and committed at 2δ(b+2)+δ, so finality is 7δ and
 the period 2δ; 2(n-1) messages a block, all in steady state with leaders in turn.
 """
@@ -112,8 +115,9 @@ class HotStuff(ChainReplica):
             return
         self.voted, self.high, self.entered_by = promise.voted, promise.high, promise.entered_by
         self._proposed = promise.proposed
-        self._gave_up = promise.voted
-        self.locked = self.tree.get(promise.locked, promise.locked_height) or GENESIS
+        locked = self.tree.get(promise.locked, promise.locked_height)
+        assert locked is not None, "blocks are persisted before the lock on them"
+        self.locked = locked
         self._enter(promise.view)
 
     def on_message(self, sender: ReplicaId, message: Message) -> None:
@@ -197,7 +201,7 @@ class HotStuff(ChainReplica):
         """A quorum of distinct signers; the host has verified the signatures."""
         if certificate.view == 0:
             return certificate == genesis_certificate(PHASE)
-        return len(set(certificate.signers)) >= self.committee.quorum
+        return certificate.proves(self.committee.quorum)
 
     # Leading (algorithm 4, "as a leader")
 
@@ -232,9 +236,8 @@ class HotStuff(ChainReplica):
         assert parent is not None, "certificates are learnt only with their blocks"
         payload = self._seat.payloads(self.now_ns, self._seat.block_max_bytes, parent)
         unfinished = any(block.payload.count for block in self.tree.ancestors(parent, self.tree.final.height))
-        wait_ns = self._pace.wait_ns(
-            self.now_ns, self._turn_began_ns, self._parent_seen_ns, bool(payload.count) or unfinished
-        )
+        urgent = payload.count > 0 or unfinished
+        wait_ns = self._pace.wait_ns(self.now_ns, self._turn_began_ns, self._parent_seen_ns, urgent)
         if wait_ns:
             self.emit(SetTimer(_PROPOSE, wait_ns))
             return
@@ -290,13 +293,6 @@ class HotStuff(ChainReplica):
             self._give_up(timeout.view)
 
     def _persist_promise(self) -> None:
-        promise = Promise(
-            self.view,
-            self.voted,
-            self._proposed,
-            self.locked.id,
-            self.locked.height,
-            self.high,
-            self.entered_by,
-        )
+        locked = self.locked
+        promise = Promise(self.view, self.voted, self._proposed, locked.id, locked.height, self.high, self.entered_by)
         self.emit(Persist("promise", promise))

@@ -22,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from consensus.chain import ChainReplica
+from consensus.chain import ChainReplica, blocks_in
 from consensus.effects import Adopted, Broadcast, Committed, Reason, SetTimer
 from consensus.messages import GENESIS, Ancestors, Block, Fetch, Message
 from consensus.replica import Lottery, ProtocolFacts, Recovered, Seat
@@ -95,11 +95,10 @@ class LongestChain(ChainReplica):
 
     def on_start(self, recovered: Recovered) -> None:
         self.recover_tree(recovered)
-        blocks = [value for value in recovered.values() if isinstance(value, Block)]
-        held = [block for block in blocks if self.tree.get(block.id, block.height) is not None]
         # Equal heights: what was persisted first was seen first.
-        self.tip = max(held, key=lambda block: block.height, default=GENESIS)
-        self._await_next_block()
+        self.tip = max(blocks_in(recovered), key=lambda block: block.height, default=GENESIS)
+        # Instants that passed while we were down are lost.
+        self._await_instant(self.now_ns)
 
     def on_message(self, sender: ReplicaId, message: Message) -> None:
         if type(message) is Mined:
@@ -110,7 +109,8 @@ class LongestChain(ChainReplica):
     def on_timer(self, timer: str) -> None:
         if timer == _MINE:
             self._mine()
-            self._await_next_block()
+            # A CPU that was busy is late for it; mining does not wait for the CPU, so no instant is skipped.
+            self._await_instant(self._instant_ns)
         else:
             super().on_timer(timer)
 
@@ -131,14 +131,14 @@ class LongestChain(ChainReplica):
         elif self.holds_or_waits(block.parent, block.height - 1, sender, message):
             self.hold(block)
 
-    def _await_next_block(self) -> None:
-        """Section 4: finding a block is a Poisson process; instants that passed while we were down are lost."""
+    def _await_instant(self, after_ns: int) -> None:
+        """Section 4: finding a block is a Poisson process; wait for its first instant after `after_ns`."""
         if self._mean_gap_ns is None:
             return
-        while self._instant_ns <= self.now_ns:
+        while self._instant_ns <= after_ns:
             self._instant_ns += max(1, round(self.random.expovariate(1.0) * self._mean_gap_ns))
             self._instants += 1
-        self.emit(SetTimer(_MINE, self._instant_ns - self.now_ns))
+        self.emit(SetTimer(_MINE, max(0, self._instant_ns - self.now_ns)))
 
     def _mine(self) -> None:
         payload = self._seat.payloads(self.now_ns, self._seat.block_max_bytes, self.tip)

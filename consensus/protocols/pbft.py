@@ -12,8 +12,8 @@ Deviations:
 - A block names its parent, so a commit certificate proves all before it and serves as the paper's stable
   checkpoint in a view change; checkpoints are still exchanged, counted and used to forget.
 - A view change carries block headers; what a new view re-proposes keeps its identity. Where the paper fills a gap
-  with null requests, the blocks above the gap are dropped: no replica can have committed them, because it would
-  have committed the gap first.
+  with null requests, the blocks above the gap are dropped: none of them can have committed, because a replica votes
+  to commit a block only once it has prepared all below.
 - A replica prepares a block only when it holds the parent, and fetches what it lacks.
 - There are no client replies: transactions come from the workload.
 
@@ -32,13 +32,12 @@ from consensus.protocols.pbft_view_change import (
     TIMEOUT_DELTAS,
     NewView,
     Prepared,
-    Promise,
     ViewChange,
     ViewChanging,
 )
 from consensus.replica import AllToAll, ProtocolFacts, Recovered, Seat
 from consensus.tally import Tally
-from consensus.types import BlockId, Height, ReplicaId, View
+from consensus.types import Height, ReplicaId, View
 
 CHECKPOINT = "checkpoint"
 _PROPOSE = "propose"
@@ -104,20 +103,18 @@ class Pbft(ViewChanging):
         self._votes = Tally(seat.committee.quorum)
         self._checkpoints = Tally(seat.committee.quorum)
         self._certified: dict[tuple[View, Height], QuorumCertificate] = {}
-        self._proofs: dict[Height, QuorumCertificate] = {}
+        self._early: list[tuple[ReplicaId, PrePrepare]] = []
+        """Pre-prepares that overtook the new view they belong to."""
 
     # Events
 
     def on_start(self, recovered: Recovered) -> None:
         self.recover_tree(recovered)
-        promise: Promise | None = recovered.get("promise")
-        if promise is not None:
-            self.view, self.changing, self.committed = promise.view, promise.changing, promise.committed
-            self.accepted = {block.height: block for block in promise.accepted}
-            self.prepared = {prepared.header.height: prepared for prepared in promise.prepared}
+        self.recover_promise(recovered)
         self._proposed = recovered.get("proposed")
         self.emit(Entered(self.view))
         self.await_progress()
+        self.accept_survivors(self.primary(self.view))
         self._propose()
 
     def on_message(self, sender: ReplicaId, message: Message) -> None:
@@ -135,7 +132,10 @@ class Pbft(ViewChanging):
 
     def on_timer(self, timer: str) -> None:
         if timer == REQUEST:
-            if not self._settle(give_up_waiting=True):
+            if self._settle(give_up_waiting=True) or self.lacks_committed():
+                # Others go on, so a new view would not help.
+                self.await_progress()
+            else:
                 self.no_progress()
         elif timer == _PROPOSE:
             self._propose()
@@ -144,16 +144,18 @@ class Pbft(ViewChanging):
 
     def resume(self) -> None:
         self._turn_began_ns = self.now_ns
+        self._ready += self._early
+        self._early = []
         self._propose()
 
     # Section 4.2: normal case
 
     def _propose(self) -> None:
         """The primary extends its last block as far as the window reaches and the pace allows."""
-        if self.primary(self.view) != self.me or self.changing or self.survivors:
+        if self.primary(self.view) != self.me or self.changing or self.survivors or self.lacks_committed():
             return
         final = self.tree.final
-        parent = self.accepted[max(self.accepted)] if self.accepted else final
+        parent = max((final, *self.accepted.values()), key=lambda block: block.height)
         if parent.height >= final.height + self._window or self._proposed_after(parent):
             return
         payload = self._seat.payloads(self.now_ns, self._seat.block_max_bytes, parent)
@@ -173,21 +175,22 @@ class Pbft(ViewChanging):
         block, view = message.block, message.view
         if sender != self.primary(view) or block.proposer != sender or block.view != view:
             self.reject(sender, Reason.WRONG_LEADER)
-        elif view == self.view and not self.changing and block.height > self.tree.final.height:
-            if not self.holds_or_waits(block.parent, block.height - 1, sender, message):
-                return
+        elif view > self.view or (view == self.view and self.changing):
+            if len(self._early) < self._window * self.committee.n:
+                self._early.append((sender, message))
+        elif block.height <= self.tree.final.height:
+            return
+        elif self.holds_or_waits(block.parent, block.height - 1, sender, message):
             accepted = self.accepted.get(block.height)
-            if accepted is not None or self.survivors:
-                if self.survivors or accepted != block:
-                    self.reject(sender, Reason.EQUIVOCATION)
-            elif block.parent in (self.tree.final.id, self._accepted_id(block.height - 1)):
+            if view < self.view:
+                # We gave that view up and others work in it: no vote from us, but we follow its blocks.
+                self.hold(block)
+            elif self.survivors or (accepted is not None and accepted != block):
+                self.reject(sender, Reason.EQUIVOCATION)
+            elif accepted is None and block.parent in (self.tree.final.id, self.accepted_id(block.height - 1)):
                 self.hold(block)
                 self.accept(block)
                 self._propose()
-
-    def _accepted_id(self, height: int) -> BlockId | None:
-        block = self.accepted.get(Height(height))
-        return None if block is None else block.id
 
     def accept(self, block: Block) -> None:
         """Take the block for its height in this view, promise it, and say so to all."""
@@ -201,6 +204,8 @@ class Pbft(ViewChanging):
     def _on_vote(self, sender: ReplicaId, vote: Vote) -> None:
         if vote.phase == CHECKPOINT:
             self._on_checkpoint(sender, vote)
+        elif vote.phase not in (PREPARE, COMMIT):
+            self.reject(sender, Reason.UNKNOWN)
         elif vote.height > self.tree.final.height:
             certificate = self._votes.add(sender, vote)
             if certificate is None:
@@ -212,24 +217,29 @@ class Pbft(ViewChanging):
                 self._on_commit_certificate(sender, certificate)
 
     def _advance(self, height: Height) -> None:
-        """prepared(m, v, n): the pre-prepare and a quorum of prepares; committed-local: a quorum of commits too."""
-        block = self.accepted.get(height)
-        certificate = self._certified.get((self.view, height))
-        if block is None or certificate is None or certificate.block != block.id or self.changing:
-            return
-        prepared = self.prepared.get(height)
-        if prepared is None or prepared.certificate.view < self.view:
-            self.prepared[height] = Prepared(certificate, block)
-            self.persist_promise()
-            self.emit(Broadcast(Vote(COMMIT, self.view, height, block.id)))
-        proof = self._proofs.get(height)
-        if proof is not None and proof.block == block.id:
-            self._commit(block, proof)
+        """prepared(m, v, n): the pre-prepare and a quorum of prepares; committed-local: a quorum of commits too.
+
+        In order, so that a quorum that votes to commit a block has prepared all below: see `surviving`.
+        """
+        while self._is_certified(height) and (height == self.tree.final.height + 1 or self.is_prepared(height - 1)):
+            block = self.accepted[height]
+            if not self.is_prepared(height):
+                self.prepared[height] = Prepared(self._certified[self.view, height], block)
+                self.persist_promise()
+                self.emit(Broadcast(Vote(COMMIT, self.view, height, block.id)))
+            proof = self.proofs.get(height)
+            if proof is not None and proof.block == block.id:
+                self._commit(block, proof)
+            height = Height(height + 1)
+
+    def _is_certified(self, height: int) -> bool:
+        certificate = self._certified.get((self.view, Height(height)))
+        return not self.changing and certificate is not None and certificate.block == self.accepted_id(height)
 
     def _on_commit_certificate(self, sender: ReplicaId, proof: QuorumCertificate) -> None:
         """A quorum committed. Whoever takes part waits until it has prepared too; others commit by the proof."""
-        self._proofs[proof.height] = proof
-        if proof.view == self.view and not self.changing and self._accepted_id(proof.height) == proof.block:
+        self.proofs[proof.height] = proof
+        if proof.view == self.view and not self.changing and self.accepted_id(proof.height) == proof.block:
             self._advance(proof.height)
         else:
             self.commit_by_proof(sender, proof)
@@ -239,9 +249,11 @@ class Pbft(ViewChanging):
     def commit_by_proof(self, source: ReplicaId, proof: QuorumCertificate) -> None:
         block = self.tree.get(proof.block, proof.height)
         if block is None:
+            self.proofs[proof.height] = proof
             self.want(proof.block, proof.height, source)
         elif proof.height > self.tree.final.height:
             self._commit(block, proof)
+            self._advance(Height(proof.height + 1))
 
     def _commit(self, block: Block, proof: QuorumCertificate) -> None:
         for final in self.tree.finalise(block):
@@ -252,6 +264,7 @@ class Pbft(ViewChanging):
         self.doublings = 0
         self._forget(block.height)
         self.persist_final()
+        self.persist_promise()
         self.await_progress()
         self._propose()
 
@@ -260,16 +273,16 @@ class Pbft(ViewChanging):
         self.accepted = {h: block for h, block in self.accepted.items() if h > height}
         self.prepared = {h: prepared for h, prepared in self.prepared.items() if h > height}
         self._certified = {slot: found for slot, found in self._certified.items() if slot[1] > height}
-        self._proofs = {h: proof for h, proof in self._proofs.items() if h > height}
+        self.proofs = {h: proof for h, proof in self.proofs.items() if h > height}
 
     def on_held(self, block: Block) -> None:
-        self.accept_survivors()
+        self.accept_survivors(self.primary(self.view))
 
     def _settle(self, give_up_waiting: bool = False) -> bool:
         """Commit by proof what came another way than by pre-prepare, or, out of time, what never got prepared."""
-        for height in sorted(self._proofs, reverse=True):
-            proof = self._proofs[height]
-            waiting = self._accepted_id(height) == proof.block and not give_up_waiting
+        for height in sorted(self.proofs, reverse=True):
+            proof = self.proofs[height]
+            waiting = self.accepted_id(height) == proof.block and not give_up_waiting
             if not waiting and self.tree.get(proof.block, height) is not None:
                 self.commit_by_proof(self.me, proof)
                 return True

@@ -23,8 +23,8 @@ from consensus.messages import (
     genesis_certificate,
 )
 from consensus.pacemaker import timeout_ns
-from consensus.replica import Seat
-from consensus.types import Height, ReplicaId, View
+from consensus.replica import Recovered, Seat
+from consensus.types import BlockId, Height, ReplicaId, View
 
 PREPARE, COMMIT = "prepare", "commit"
 TIMEOUT_DELTAS = 8.0
@@ -83,6 +83,7 @@ class Promise(msgspec.Struct, frozen=True):
     view: View
     changing: bool
     accepted: tuple[Block, ...]
+    survivors: tuple[Block, ...]
     prepared: tuple[Prepared, ...]
     committed: QuorumCertificate
 
@@ -91,7 +92,8 @@ def surviving(changes: Iterable[ViewChange]) -> tuple[QuorumCertificate, list[Pr
     """Section 4.4, min-s and O: the newest commit certificate among the view changes, and what follows it.
 
     Above that certificate, at each height, the block prepared in the highest view survives, as long as each
-    extends the one below.
+    extends the one below. Nothing above a gap can have committed: whoever votes to commit a block has prepared all
+    between it and the certificate that it reports.
     """
     changes = list(changes)
     base = max((change.committed for change in changes), key=lambda certificate: certificate.height)
@@ -120,6 +122,8 @@ class ViewChanging(ChainReplica):
         self.changing = False
         self.accepted: dict[Height, Block] = {}
         self.prepared: dict[Height, Prepared] = {}
+        self.proofs: dict[Height, QuorumCertificate] = {}
+        """Commit certificates that are not acted upon yet."""
         self.committed = genesis_certificate(COMMIT)
         self.survivors: list[Block] = []
         """Blocks of the new view that wait to be accepted, lowest first."""
@@ -149,8 +153,12 @@ class ViewChanging(ChainReplica):
         self.emit(SetTimer(REQUEST, self._timeout_ns << min(self.doublings, MAX_DOUBLINGS)))
 
     def no_progress(self) -> None:
-        """The request timer ran out: ask for the next view, but wait for a quorum before going further still."""
-        if not self.changing or len(self._changes_to(self.view)) >= self.committee.quorum:
+        """The request timer ran out: ask for the next view, but wait for a quorum before going further still.
+
+        Whoever asks for a later view has given this one up too; not to count it would keep two groups apart for ever.
+        """
+        given_up = sum(change.view >= self.view for change in self._changes.values())
+        if not self.changing or given_up >= self.committee.quorum:
             self._ask_for(View(self.view + 1))
         else:
             self.emit(Broadcast(self._view_change()))
@@ -165,8 +173,31 @@ class ViewChanging(ChainReplica):
         """Make durable what the next vote or view change relies on."""
         accepted = tuple(self.accepted.values())
         prepared = tuple(self.prepared.values())
-        promise = Promise(self.view, self.changing, accepted, prepared, self.committed)
+        promise = Promise(self.view, self.changing, accepted, tuple(self.survivors), prepared, self.committed)
         self.emit(Persist("promise", promise))
+
+    def recover_promise(self, recovered: Recovered) -> None:
+        """Take up again what was promised before a crash."""
+        promise: Promise | None = recovered.get("promise")
+        if promise is not None:
+            self.view, self.changing, self.committed = promise.view, promise.changing, promise.committed
+            self.accepted = {block.height: block for block in promise.accepted}
+            self.survivors = list(promise.survivors)
+            self.prepared = {prepared.header.height: prepared for prepared in promise.prepared}
+
+    def is_prepared(self, height: int) -> bool:
+        """Section 4.2, prepared(m, v, n): whether this height has a certificate of the current view."""
+        prepared = self.prepared.get(Height(height))
+        return prepared is not None and prepared.certificate.view == self.view
+
+    def accepted_id(self, height: int) -> BlockId | None:
+        """The block accepted for this height in the current view."""
+        block = self.accepted.get(Height(height))
+        return None if block is None else block.id
+
+    def lacks_committed(self) -> bool:
+        """Whether others have committed blocks that are still being fetched."""
+        return any(self.tree.get(proof.block, height) is None for height, proof in self.proofs.items())
 
     def _ask_for(self, view: View) -> None:
         self._leave_for(view)
@@ -234,16 +265,17 @@ class ViewChanging(ChainReplica):
         self.persist_promise()
         if base.height > self.tree.final.height:
             self.commit_by_proof(sender, base)
-        for block in self.survivors:
-            if self.tree.get(block.id, block.height) is None:
-                self.want(block.id, block.height, sender)
         self.await_progress()
-        self.accept_survivors()
+        self.accept_survivors(sender)
         self.resume()
 
-    def accept_survivors(self) -> None:
-        """Accept what survived, in order, as far as it is held."""
-        while self.survivors and self.tree.get(self.survivors[0].id, self.survivors[0].height) is not None:
+    def accept_survivors(self, source: ReplicaId) -> None:
+        """Accept what survived, in order, as far as it is held; `source` should have the rest."""
+        while self.survivors:
+            lowest = self.survivors[0]
+            if self.tree.get(lowest.id, lowest.height) is None:
+                self.want(lowest.id, lowest.height, source)
+                return
             self.accept(self.survivors.pop(0))
 
     def _sound(self, change: ViewChange) -> bool:
@@ -252,12 +284,12 @@ class ViewChanging(ChainReplica):
         if base.view == 0 and base.height == 0:
             proven = base.block == genesis_certificate(COMMIT).block
         else:
-            proven = base.phase == COMMIT and len(set(base.signers)) >= self.committee.quorum
+            proven = base.phase == COMMIT and base.proves(self.committee.quorum)
         return proven and all(
             prepared.certificate.phase == PREPARE
             and prepared.certificate.block == prepared.header.id
             and prepared.certificate.height == prepared.header.height
             and prepared.certificate.view < change.view
-            and len(set(prepared.certificate.signers)) >= self.committee.quorum
+            and prepared.certificate.proves(self.committee.quorum)
             for prepared in change.prepared
         )

@@ -1,0 +1,90 @@
+"""Counting votes: one certificate per quorum, from distinct replicas, for one thing."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consensus.messages import GENESIS, Timeout, genesis_certificate
+from consensus.tally import Tally, TimeoutTally
+from consensus.types import Committee, Height, ReplicaId, View
+from tests.consensus.stage import certificate, child, vote
+
+ONE, OTHER = child(GENESIS, 1), child(GENESIS, 1, count=1)
+
+
+@given(st.integers(1, 200))
+def test_any_two_quorums_share_an_honest_replica_and_the_honest_can_make_one(n: int) -> None:
+    """n > 3f; two quorums overlap in at least 2q-n > f; without the f faulty there are still q. Both are tight."""
+    committee = Committee.of(n)
+    f, quorum = committee.f, committee.quorum
+    assert n > 3 * f
+    assert 2 * quorum - n > f
+    assert 2 * (quorum - 1) - n <= f
+    assert quorum <= n - f
+    assert (quorum == 2 * f + 1) == (n == 3 * f + 1)
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_quorums_intersect_by_enumeration(n: int) -> None:
+    committee = Committee.of(n)
+    quorums = [set(quorum) for quorum in combinations(range(n), committee.quorum)]
+    assert min(len(one & other) for one in quorums for other in quorums) >= committee.f + 1
+
+
+@pytest.mark.parametrize(("n", "f", "quorum"), [(6, 1, 5), (11, 2, 9), (5, 0, 5)])
+def test_committees_of_5f_plus_1_need_all_but_f(n: int, f: int, quorum: int) -> None:
+    committee = Committee.of(n, resilience=5)
+    assert (committee.f, committee.quorum) == (f, quorum)
+
+
+def test_a_committee_has_members() -> None:
+    with pytest.raises(ValueError, match="at least one replica, not 0"):
+        Committee.of(0)
+
+
+@given(st.permutations([0, 1, 2, 3, 4, 5, 6]), st.integers(1, 7))
+def test_the_certificate_comes_exactly_once_with_its_signers_in_order(order: list[int], quorum: int) -> None:
+    tally = Tally(quorum)
+    made = []
+    for sender in [*order, *order]:
+        found = tally.add(ReplicaId(sender), vote("prepare", 3, ONE))
+        made += [found] if found else []
+    assert made == [certificate("prepare", 3, ONE, *sorted(order[:quorum]))]
+    assert made[0].proves(quorum)
+
+
+def test_votes_for_different_things_are_counted_apart() -> None:
+    tally = Tally(2)
+    different = [vote("prepare", 1, ONE), vote("commit", 1, ONE), vote("prepare", 2, ONE), vote("prepare", 1, OTHER)]
+    for sender, one in enumerate(different):
+        assert tally.add(ReplicaId(sender), one) is None
+
+
+def test_what_is_settled_is_forgotten() -> None:
+    tally = Tally(2)
+    tally.add(ReplicaId(0), vote("prepare", 5, ONE))
+    tally.forget_heights(Height(0))
+    tally.forget_views(View(5))
+    assert tally.add(ReplicaId(1), vote("prepare", 5, ONE)) is not None
+    tally.forget_heights(Height(1))
+    assert tally.add(ReplicaId(2), vote("prepare", 5, ONE)) is None
+    tally.forget_views(View(6))
+    assert tally.add(ReplicaId(3), vote("prepare", 5, ONE)) is None
+
+
+def test_timeouts_become_a_certificate_with_their_views() -> None:
+    tally = TimeoutTally(3)
+    high = certificate("vote", 4, ONE)
+    assert tally.add(ReplicaId(2), Timeout(View(7), high, signature=b"2")) is None
+    assert tally.add(ReplicaId(2), Timeout(View(7), high, signature=b"2")) is None
+    assert tally.add(ReplicaId(0), Timeout(View(7), genesis_certificate("vote"), signature=b"0")) is None
+    assert tally.count(View(7)) == 2
+    made = tally.add(ReplicaId(1), Timeout(View(7), high, signature=b"1"))
+    assert made is not None
+    assert (made.view, made.signers, made.signatures, made.high_views) == (7, (0, 1, 2), (b"0", b"1", b"2"), (0, 4, 4))
+    tally.forget_views(View(8))
+    assert tally.count(View(7)) == 0
