@@ -14,6 +14,16 @@ Action = Callable[[Any, int], None]
 """`action(parcel, due_ns)`."""
 
 
+class TimeStandsStillError(RuntimeError):
+    """Events cause events without end, and none of them lets time pass."""
+
+    def __init__(self, now_ns: int) -> None:
+        super().__init__(
+            f"virtual time stands still at {now_ns / 1e9:g} s: blocks are made without any delay between them; "
+            "give the network a delay, or let the protocol wait (consensus.parameters.block_interval_ms)"
+        )
+
+
 class Flight:
     """A parcel on its way: when it is due where, earliest first."""
 

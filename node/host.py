@@ -32,13 +32,15 @@ from consensus.messages import Certificate, Message
 from consensus.replica import StateMachine
 from consensus.types import ReplicaId
 from network.bus import Bus
-from network.clock import VirtualClock
+from network.clock import TimeStandsStillError, VirtualClock
 from node.keys import Notary
 from node.store import Store
 from node.trace import Trace
 from node.wire import Envelope
 
 _CERTIFICATES_REMEMBERED = 8
+_OWN_WORDS = 10_000
+"""More messages to oneself than any one event causes: a committee of one can answer itself for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,11 @@ class Host:
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         self._carry(effects)
+        own_words = 0
         while self._own:
+            own_words += 1
+            if own_words > _OWN_WORDS:
+                raise TimeStandsStillError(self._now_ns)
             message = self._own.popleft()
             assert self._replica is not None, "a replica cannot stop within one of its own events"
             self._carry(self._replica.receive(self.me, message, self._now_ns))

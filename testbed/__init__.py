@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from testbed.result import Result
     from testbed.scenario import Scenario, ScenarioError, load_scenario, make_scenario
-    from testbed.simulate import simulate
+    from testbed.simulation import simulate
 
 __all__ = ["Result", "Scenario", "ScenarioError", "load_scenario", "make_scenario", "simulate"]
 
@@ -25,7 +25,7 @@ _HOMES = {
     "ScenarioError": "testbed.scenario",
     "load_scenario": "testbed.scenario",
     "make_scenario": "testbed.scenario",
-    "simulate": "testbed.simulate",
+    "simulate": "testbed.simulation",
 }
 
 

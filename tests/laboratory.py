@@ -11,7 +11,7 @@ import numpy as np
 from network.plan import IntArray, MatrixPlan, Plan
 from testbed.result import Result
 from testbed.scenario import Scenario, make_scenario
-from testbed.simulate import simulate
+from testbed.simulation import simulate
 
 MS = 1_000_000
 ZERO_LOAD = {

@@ -19,7 +19,7 @@ from testbed.reference import scenario_markdown
 from testbed.report.table import render
 from testbed.result import Result
 from testbed.scenario import load_scenario
-from testbed.simulate import simulate
+from testbed.simulation import simulate
 
 ROOT = Path(__file__).parent.parent
 REWRITE = bool(os.environ.get("QUORBIT_REWRITE"))

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from testbed.simulate import Progress
+    from testbed.simulation import Progress
 
 
 class ProgressLine:

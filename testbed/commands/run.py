@@ -36,7 +36,7 @@ def run_scenario(path: Path, overrides: Sequence[str], out: Path | None, as_json
 
 def _watched_run(scenario: Scenario) -> "Result":
     """The run, with warnings about its network before it, progress while it lasts, other warnings after it."""
-    from testbed.simulate import simulate
+    from testbed.simulation import simulate
     from testbed.sky import build_sky
 
     sky = build_sky(scenario)

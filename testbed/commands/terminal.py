@@ -18,10 +18,14 @@ def sentences_for_mistakes(command: Callable[Arguments, int]) -> Callable[Argume
 
     @wraps(command)
     def careful(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+        from network.clock import TimeStandsStillError
         from testbed.scenario import ScenarioError
 
         try:
             return command(*args, **kwargs)
+        except TimeStandsStillError as error:
+            print(error, file=sys.stderr)
+            return 2
         except ScenarioError as error:
             for problem in error.problems:
                 print(problem, file=sys.stderr)

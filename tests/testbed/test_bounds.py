@@ -20,7 +20,7 @@ from network.plan import UNREACHABLE, IntArray, MatrixPlan, Snapshot
 from testbed.bounds import FAR, Delays, PlanDelays, all_to_all, chained, rank
 from testbed.result import Result
 from testbed.scenario import Scenario, make_scenario
-from testbed.simulate import simulate
+from testbed.simulation import simulate
 from testbed.sky import build_sky
 from tests.laboratory import MS, ZERO_LOAD, constant, run_matrix, sky_over
 from tests.papers.measured import measured

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from network.clock import TimeStandsStillError
 from testbed.metrics_definitions import DEFINITIONS, result_schema
 from testbed.report.table import bound_table, number, rate, render
 from testbed.result import Result
 from testbed.scenario import load_scenario, make_scenario
-from testbed.simulate import Progress, simulate
+from testbed.simulation import Progress, simulate
 from tests.laboratory import constant, run_matrix
 
 LABORATORY: dict[str, Any] = {
@@ -181,3 +182,17 @@ def test_the_result_is_a_value(tmp_path: Path) -> None:
     assert essence(one) == essence(other)
     assert one.blocks.equals(other.blocks)
     assert one.arrivals.equals(other.arrivals)
+
+
+@pytest.mark.parametrize(("n", "protocol"), [(1, "pbft"), (1, "hotstuff"), (4, "pbft")])
+def test_a_network_without_any_delay_is_a_mistake_not_a_hang(n: int, protocol: str) -> None:
+    """Zero delay, zero CPU, zero interval: blocks without end at one instant."""
+    tables = {
+        **LABORATORY,
+        "committee": [{"on": "laboratory", "count": n}],
+        "consensus": {"protocol": protocol},
+        "network": {"model": "fixed", "delay_ms": 0},
+        "compute": {"signatures": "modelled", "sign_us": 0, "verify_us": 0},
+    }
+    with pytest.raises(TimeStandsStillError, match=r"stands still at 0 s: .*block_interval_ms"):
+        simulate(make_scenario(tables))

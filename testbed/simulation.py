@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from network.clock import TimeStandsStillError
 from testbed.assemble import Machine, assemble, seconds
 from testbed.fold import Cost, fold
 from testbed.result import Result
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _SLICE = 20_000
 """Deliveries between two looks at the wall clock."""
+_STANDSTILL = 1_000_000
+_STANDSTILL_ROUNDS = 20
+"""So many deliveries, and so many from all to all, without time passing mean that it never will."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def simulate(
 
     `sky` reuses one that was built before; `protocol` runs a class that has no name yet. Ctrl-C ends the run early:
     the result holds what was measured so far and is marked partial. Raises `ScenarioError` for mistakes that only
-    the geometry shows, such as a committee larger than its shell.
+    the geometry shows, such as a committee larger than its shell, and `TimeStandsStillError` where nothing takes time.
     """
     if sky is None:
         from testbed.sky import build_sky
@@ -69,7 +73,13 @@ def simulate(
 def _run(machine: Machine, end_ns: int, progress: Callable[[Progress], None] | None, began_s: float) -> bool:
     """Run to the end; returns whether it was stopped before."""
     clock = machine.clock
+    patience = _STANDSTILL + _STANDSTILL_ROUNDS * len(machine.hosts) ** 2
+    before_ns, idle = -1, 0
     while clock.run(end_ns, _SLICE):
+        idle = idle + _SLICE if clock.now_ns == before_ns else 0
+        before_ns = clock.now_ns
+        if idle > patience:
+            raise TimeStandsStillError(clock.now_ns)
         if progress is not None:
             progress(_progress(machine, end_ns, began_s))
     if progress is not None:
