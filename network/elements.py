@@ -1,12 +1,13 @@
 """Element-set files: TLE with two or three lines per satellite, and OMM as JSON, CSV or XML.
 
 Reading is strict: a line that its checksum does not cover, or an OMM record with a field missing, is a
-mistake of the file and named by line, because SGP4 itself takes nonsense in silence.
+mistake of the file and named by line, because SGP4 itself takes nonsense in silence. So is an orbit that is none.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,10 @@ from sgp4.api import WGS72, Satrec
 
 MISTAKES_SHOWN: Final = 5
 """A wrong file is often wrong everywhere: so many lines make the point."""
+
+MINUTES_PER_DAY: Final = 1440.0
+ROUNDING: Final = 1e-9
+"""Degrees that the way into radians and back may add to 180."""
 
 TLE_LENGTH: Final = 69
 # Columns (from 0) of what must be a number; the decimal point of the eccentricity is implied.
@@ -40,7 +45,8 @@ class _Mistakes(list[str]):
     """Collects what is wrong with a file, so that all of it is shown at once."""
 
     def add(self, file: Path, place: str, what: str) -> None:
-        self.append(f"{file}:{place}: {what}")
+        if what:
+            self.append(f"{file}:{place}: {what}")
 
     def raise_if_any(self) -> None:
         if self:
@@ -83,11 +89,11 @@ def _read_tle(file: Path) -> tuple[Satrec, ...]:
         if first[2:7] != second[2:7]:
             what = f"is for satellite {second[2:7].strip()}, but line 1 above it for {first[2:7].strip()}"
             wrong.append((number + 1, what))
-        broken = [(line, what) for line, what in wrong if what]
-        for line, what in broken:
-            mistakes.add(file, str(line), what)
-        if not broken:
+        if not any(what for _, what in wrong):
             satellites.append(Satrec.twoline2rv(first, second, WGS72))
+            wrong.append((number + 1, _orbit_mistake(satellites[-1])))
+        for line, what in wrong:
+            mistakes.add(file, str(line), what)
     mistakes.raise_if_any()
     return tuple(satellites)
 
@@ -126,12 +132,34 @@ def _tle_mistake(line: str) -> str:
     return ""
 
 
+def _orbit_mistake(satellite: Satrec) -> str:
+    """What makes an element set no orbit, or nothing. Written so that a value that is not a number passes no test."""
+    inclination_deg = math.degrees(satellite.inclo)
+    mean_motion = satellite.no_kozai * MINUTES_PER_DAY / math.tau
+    if not -ROUNDING <= inclination_deg <= 180 + ROUNDING:
+        return f"has the inclination {inclination_deg:g}, which must be between 0 and 180 degrees"
+    if not 0 <= satellite.ecco < 1:
+        return f"has the eccentricity {satellite.ecco:g}, which must be from 0 to less than 1"
+    if not 0 < mean_motion < math.inf:
+        return f"has the mean motion {mean_motion:g}, which must be more than 0 revolutions a day"
+    others = {
+        "right ascension": satellite.nodeo,
+        "argument of perigee": satellite.argpo,
+        "mean anomaly": satellite.mo,
+        "drag term": satellite.bstar,
+    }
+    return next((f"has no finite {name}" for name, value in others.items() if not math.isfinite(value)), "")
+
+
 def _omm_json(file: Path) -> Iterable[Mapping[str, Any]]:
     try:
         records = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file}: is not JSON: {error}") from None
-    return records if isinstance(records, list) else [records]
+    records = records if isinstance(records, list) else [records]
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError(f"{file}: must be a list of objects, one for each satellite")
+    return records
 
 
 def _omm_csv(file: Path) -> Iterable[Mapping[str, Any]]:
@@ -155,10 +183,11 @@ def _read_omm(file: Path, records: Iterable[Mapping[str, Any]]) -> tuple[Satrec,
             omm.initialize(satellite, {**record, "EPOCH": _omm_epoch(str(record["EPOCH"]))})
         except KeyError as error:
             mistakes.add(file, f"record {number}", f"{error.args[0]} is missing")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             mistakes.add(file, f"record {number}", str(error))
         else:
             satellites.append(satellite)
+            mistakes.add(file, f"record {number}", _orbit_mistake(satellite))
     mistakes.raise_if_any()
     return tuple(satellites)
 

@@ -15,7 +15,6 @@ from consensus.types import Committee, ReplicaId
 from network.bus import Bus, Traffic
 from network.channel import Channel, Loss, Processing, Propagation, RandomDelay, Transmission
 from network.clock import VirtualClock
-from network.faults import FaultChannel, Losing, Partition, Slow, Window
 from network.plan import Plan
 from node.host import Cpu, Host
 from node.keys import Ed25519, Modelled, Notary
@@ -25,27 +24,13 @@ from node.trace import Observer, Trace
 from testbed.chance import numpy_random, python_random, seed_bytes
 from testbed.checks import Agreement, CertificateSoundness, Check, CommitOrder, NoDoubleVote, Validity
 from testbed.digest import Digest
+from testbed.faults import ActiveFault, active_faults, crashes_of, with_faults
 from testbed.ledger import Ledger
+from testbed.units import milliseconds
 
 if TYPE_CHECKING:
-    from testbed.scenario import Fault, Scenario
+    from testbed.scenario import Scenario
     from testbed.sky import Sky
-
-
-@dataclass(frozen=True)
-class ActiveFault:
-    """A fault of the scenario, and how to ask what it did."""
-
-    kind: str
-    target: tuple[str, ...]
-    window_s: tuple[float, ...]
-    effect: Callable[[], int]
-    unit: str
-
-    @property
-    def name(self) -> str:
-        """How messages call it."""
-        return f"{self.kind} of {', '.join(self.target)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,16 +59,6 @@ class Machine:
         return self.protocol.facts
 
 
-def milliseconds(value: float) -> int:
-    """Milliseconds of a scenario as integer nanoseconds."""
-    return round(value * 1e6)
-
-
-def seconds(value: float) -> int:
-    """Seconds of a scenario as integer nanoseconds."""
-    return round(value * 1e9)
-
-
 def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None) -> Machine:
     """Wire a run. `protocol` stands in for the scenario's, for tests of deliberately broken ones."""
     protocol = protocol or load_protocol(scenario.consensus.protocol)
@@ -102,9 +77,10 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
     ]
     observers: list[Observer] = [digest, ledger, *checks]
     clock, trace = VirtualClock(), Trace(observers)
-    channel, struck = _channel(scenario, sky)
-    crashes = _crashes(scenario, sky)
-    store_class = MemoryStore if any(end is not None for windows in crashes for _, end in windows) else NoStore
+    channel, struck = with_faults(_channel(scenario, sky.plan), scenario, sky)
+    crashes = crashes_of(scenario, sky)
+    restarts = any(window.end_ns is not None for windows in crashes for window in windows.values())
+    store_class = MemoryStore if restarts else NoStore
     cpu = Cpu(round(scenario.compute.sign_us * 1e3), round(scenario.compute.verify_us * 1e3))
     spawn = _spawner(scenario, protocol, committee, mempool)
     hosts = [
@@ -116,7 +92,7 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
             store=store_class(),
             trace=trace,
             cpu=cpu,
-            windows_down=crashes[i],
+            windows_down=[(window.begin_ns, window.end_ns) for window in crashes[i].values()],
         )
         for i in range(n)
     ]
@@ -124,6 +100,8 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
     bus = Bus(clock, channel, [host.deliver for host in hosts], traffic)
     for host in hosts:
         host.attach(bus)
+    for host in hosts:
+        host.power_on()
     return Machine(
         scenario=scenario,
         plan=sky.plan,
@@ -138,7 +116,7 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
         ledger=ledger,
         digest=digest,
         checks=checks,
-        faults=_faults(scenario, sky, struck, hosts),
+        faults=active_faults(scenario, sky, struck, crashes, hosts),
         warnings=(*sky.warnings, *_quorum_warning(scenario, protocol, n), *_weights_warning(protocol, committee)),
     )
 
@@ -208,9 +186,9 @@ def _spawner(
     return for_replica
 
 
-def _channel(scenario: Scenario, sky: Sky) -> tuple[Channel, dict[int, FaultChannel]]:
-    """The channel stack, innermost first, and the fault channels in it by the number of their fault."""
-    network, plan = scenario.network, sky.plan
+def _channel(scenario: Scenario, plan: Plan) -> Channel:
+    """The channel stack without faults, innermost first."""
+    network = scenario.network
     channel: Channel
     if network.model in ("normal", "uniform"):
         channel = RandomDelay(plan, delay_draws(scenario, "delay"))
@@ -222,28 +200,7 @@ def _channel(scenario: Scenario, sky: Sky) -> tuple[Channel, dict[int, FaultChan
             channel = Transmission(channel, plan)
     if network.loss:
         channel = Loss(channel, network.loss, numpy_random(scenario.seed, "loss"))
-    struck: dict[int, FaultChannel] = {}
-    for number, fault in enumerate(scenario.fault):
-        if fault.kind in ("partition", "loss", "slow"):
-            channel = struck[number] = _fault_channel(scenario, sky, channel, number, fault)
-    return channel, struck
-
-
-def _faults(scenario: Scenario, sky: Sky, struck: dict[int, FaultChannel], hosts: list[Host]) -> list[ActiveFault]:
-    """Every fault of the scenario with how to ask what it did, in the scenario's order."""
-
-    def effect(number: int, fault: Fault) -> tuple[Callable[[], int], str]:
-        if fault.kind == "crash":
-            targets = [hosts[replica] for replica in sky.target(fault.targets).replicas]
-            return (lambda: sum(host.crashes for host in targets)), "crashes"
-        if fault.kind == "outage":
-            return (lambda: sky.outage_effect(fault)), "endpoints and links out"
-        return (lambda: struck[number].affected), "messages"
-
-    return [
-        ActiveFault(fault.kind, fault.targets, tuple(fault.window_s), *effect(number, fault))
-        for number, fault in enumerate(scenario.fault)
-    ]
+    return channel
 
 
 def delay_draws(scenario: Scenario, consumer: str) -> Callable[[int], np.typing.NDArray[np.float64]]:
@@ -254,33 +211,3 @@ def delay_draws(scenario: Scenario, consumer: str) -> Callable[[int], np.typing.
         return lambda count: rng.normal(mean, std, count)
     low, high = network.delay_low_ms or 0.0, network.delay_high_ms or 0.0
     return lambda count: rng.uniform(low, high, count)
-
-
-def _window(fault: Fault) -> Window:
-    return Window(seconds(fault.begin_s), None if fault.end_s is None else seconds(fault.end_s))
-
-
-def _fault_channel(scenario: Scenario, sky: Sky, inner: Channel, number: int, fault: Fault) -> FaultChannel:
-    n = len(sky.plan.endpoints)
-    target = sky.target(fault.targets)
-    at_target = np.zeros(n, dtype=bool)
-    at_target[list(target.replicas)] = True
-    window = _window(fault)
-    if fault.kind == "partition":
-        return Partition.between(inner, window, at_target)
-    touched = at_target[:, None] | at_target[None, :]
-    for one, other in target.pairs:
-        touched[one, other] = touched[other, one] = True
-    if fault.kind == "slow":
-        return Slow(inner, window, touched, milliseconds(fault.delay_ms or 0.0))
-    return Losing(inner, window, touched, fault.rate or 0.0, numpy_random(scenario.seed, f"fault/{number}"))
-
-
-def _crashes(scenario: Scenario, sky: Sky) -> list[list[tuple[int, int | None]]]:
-    crashes: list[list[tuple[int, int | None]]] = [[] for _ in sky.plan.endpoints]
-    for fault in scenario.fault:
-        if fault.kind == "crash":
-            window = _window(fault)
-            for replica in sorted(sky.target(fault.targets).replicas):
-                crashes[replica].append((window.begin_ns, window.end_ns))
-    return crashes

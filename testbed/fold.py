@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consensus.replica import Lottery
-from testbed.assemble import Machine, seconds
-from testbed.checks import Verdict, non_vacuity_verdict, progress_verdict
+from testbed.assemble import Machine
+from testbed.checks import Verdict, bound_verdict, non_vacuity_verdict, progress_verdict
 from testbed.compare import compare
 from testbed.metrics import BlockMetrics
 from testbed.result import SCHEMA, Result
+from testbed.units import seconds
 
 if TYPE_CHECKING:
     import pyarrow
@@ -57,7 +58,7 @@ def fold(machine: Machine, cost: Cost) -> Result:
         "digest": machine.digest.hexdigest(),
         "partial": cost.partial,
         "engine": _engine(machine, cost, reached_ns),
-        "safety": _safety(machine),
+        "safety": _safety(machine, bound["check"]),
         "consensus": consensus,
         "propagation": metrics.propagation(),
         "network": _network(machine, links),
@@ -101,7 +102,7 @@ def _engine(machine: Machine, cost: Cost, reached_ns: int) -> dict[str, Any]:
     }
 
 
-def _safety(machine: Machine) -> dict[str, Any]:
+def _safety(machine: Machine, bound_check: str) -> dict[str, Any]:
     expect = machine.scenario.expect
     safety = [check.verdict() for check in machine.checks]
     vital = [
@@ -109,6 +110,7 @@ def _safety(machine: Machine) -> dict[str, Any]:
         non_vacuity_verdict(
             machine.ledger.n, machine.clock.delivered, [(fault.name, fault.effect()) for fault in machine.faults]
         ),
+        bound_verdict(bound_check),
     ]
     safe = all(verdict.ok for verdict in safety)
     found = [verdict for verdict in [*safety, *vital] if not verdict.ok]

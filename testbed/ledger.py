@@ -129,6 +129,10 @@ class Ledger(Observer):
     def _change_base(self, now_ns: int, replica: ReplicaId, *, up: bool) -> None:
         base = self._bases[-1].copy()
         base[replica] = up
+        if now_ns == 0:
+            # Who is down from the start was never up.
+            self._bases[-1] = base
+            return
         self._bases.append(base)
         self._based_ns.append(now_ns)
 

@@ -26,7 +26,9 @@ class FinalChain:
     """Which rows of the ledger are final, and which are stale."""
 
     rows: IntArray
-    """Rows of committed blocks, by height."""
+    """Rows of the final chain, by height: the highest committed block and its ancestors."""
+    committed: int
+    """Blocks that some honest replica has committed, whether a longer chain undid them or not."""
     stale: int
     heights: int
     """Heights up to the highest final one."""
@@ -53,15 +55,25 @@ class BlockMetrics:
     def chain(self) -> FinalChain:
         """Fork and stale counts stop at the highest final height."""
         ledger = self._ledger
-        committed = (ledger.committed_ns[:, self._honest] != NEVER).any(axis=1)
+        committers = (ledger.committed_ns[:, self._honest] != NEVER).sum(axis=1)
         heights = np.array([block.height for block in ledger.blocks], dtype=np.int64)
-        rows = np.flatnonzero(committed)
-        rows = rows[np.argsort(heights[rows], kind="stable")]
-        top = int(heights[rows[-1]]) if len(rows) else 0
-        settled = heights <= top
-        per_height = np.bincount(heights[settled], minlength=top + 1)[1:]
-        stale = int((settled & ~committed).sum())
-        return FinalChain(rows, stale, top, int((per_height > 1).sum()))
+        committed = np.flatnonzero(committers)
+        if not len(committed):
+            return FinalChain(committed, 0, 0, 0, 0)
+        # Of several at the top (a longest chain may be undone), the one that most replicas have committed.
+        row = int(max(committed, key=lambda row: (heights[row], committers[row], -row)))
+        top, rows = int(heights[row]), []
+        while row >= 0:
+            rows.append(row)
+            row = ledger.row(ledger.blocks[row].parent)
+        per_height = np.bincount(heights[heights <= top], minlength=top + 1)[1:]
+        return FinalChain(
+            rows=np.array(rows[::-1], dtype=np.int64),
+            committed=len(committed),
+            stale=int(per_height.sum()) - len(rows),
+            heights=top,
+            conflicts=int((per_height > 1).sum()),
+        )
 
     @cached_property
     def finality_ns(self) -> tuple[IntArray, IntArray]:
@@ -94,8 +106,8 @@ class BlockMetrics:
         transactions = sum(ledger.blocks[row].payload.count for row in chain.rows.tolist())
         return {
             "proposed_blocks": len(ledger.blocks),
-            "committed_blocks": len(chain.rows),
-            "pending_blocks": len(chain.rows) - len(rows),
+            "committed_blocks": chain.committed,
+            "pending_blocks": chain.committed - len(rows),
             "stale_blocks": chain.stale,
             "fork_rate": proportion(chain.conflicts, chain.heights),
             "stale_rate": proportion(chain.stale, blocks),

@@ -39,7 +39,12 @@ DEFINITIONS = (
     Definition("engine.virtual_s", "number", "s", "Virtual time that passed."),
     Definition("engine.wall_s", "number", "s", "Wall time of the run, without building the network."),
     Definition("engine.cpu_s", "number", "s", "CPU time of the run on one core."),
-    Definition("engine.deliveries", "integer", "", "Events handled: messages delivered and timers."),
+    Definition(
+        "engine.deliveries",
+        "integer",
+        "",
+        "Messages that arrived, also where the receiver was down; no timers.",
+    ),
     Definition("engine.deliveries_per_s", "integer", "1/s", "Deliveries per CPU second."),
     Definition("engine.signatures_verified", "integer", "", "Distinct signatures verified, each once."),
     Definition("engine.peak_rss_mb", "number", "MB", "Largest memory of the process so far."),
@@ -132,6 +137,7 @@ DEFINITIONS = (
     Definition("network.busiest_links", "array", "", "The ten directed links that carried the most bytes."),
     Definition("network.drops", "object", "", "Messages that never arrived, by reason."),
     Definition("network.rejected", "object", "", "Messages that arrived and were rejected, by reason."),
+    Definition("bound.blocks", "integer", "", "Final blocks with a bound; what needs a lost route has none."),
     Definition(
         "bound.finality_ms",
         "number",

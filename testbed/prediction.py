@@ -11,9 +11,10 @@ import numpy.typing as npt
 from consensus.protocols import load_protocol
 from consensus.replica import AllToAll, Chained, Lottery, ProtocolFacts
 from network.plan import UNREACHABLE, Plan
-from testbed.assemble import committee_of, delay_draws, protocol_parameters, seconds
+from testbed.assemble import committee_of, delay_draws, protocol_parameters
 from testbed.bounds import FAR, Delays, IntArray, PlanDelays, all_to_all, chained, rank
 from testbed.statistics import summary
+from testbed.units import seconds
 
 if TYPE_CHECKING:
     from testbed.scenario import Scenario
@@ -75,8 +76,11 @@ def mean_delay_s(scenario: Scenario, plan: Plan, weights: npt.NDArray[np.float64
     if scenario.network.model in RANDOM_MODELS:
         network = scenario.network
         low, high = network.delay_low_ms, network.delay_high_ms
-        mean_ms = network.delay_mean_ms if low is None or high is None else (low + high) / 2
-        return (mean_ms or 0.0) / 1e3 * float(pairs.sum() - np.trace(pairs))
+        if low is None or high is None:
+            mean_ms = _mean_above_zero(network.delay_mean_ms or 0.0, network.delay_std_ms or 0.0)
+        else:
+            mean_ms = (low + high) / 2
+        return mean_ms / 1e3 * float(pairs.sum() - np.trace(pairs))
     instants = [0] if plan.constant else [duration_ns * k // SAMPLES for k in range(SAMPLES)]
     means = []
     for instant in instants:
@@ -85,6 +89,15 @@ def mean_delay_s(scenario: Scenario, plan: Plan, weights: npt.NDArray[np.float64
             return None
         means.append(float((pairs * delay_ns).sum()) / 1e9)
     return sum(means) / len(means)
+
+
+def _mean_above_zero(mean: float, std: float) -> float:
+    """The mean of max(0, X) for normal X: what cutting at zero makes of the mean."""
+    if not std:
+        return max(0.0, mean)
+    z = mean / std
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return mean * (1 + math.erf(z / math.sqrt(2))) / 2 + std * density
 
 
 def scenario_bound(scenario: Scenario) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from testbed.schema import scenario_schema
@@ -19,45 +19,51 @@ every key filled in. Unknown keys are mistakes. `quorbit schema scenario` prints
 """
 
 _SECTIONS = (
-    ("Top level", "", None),
-    ("`[consensus]`", "Consensus", None),
-    ("`[[committee]]`", "Committee", None),
-    ('`[[shell]]` with `pattern = "walker_delta"` or `"walker_star"`', "WalkerDelta", "seam"),
-    ('`[[shell]]` with `pattern = "elements"`', "Elements", None),
-    ("`[[ground_station]]`", "GroundStation", None),
-    ("`[network]`", "Network", None),
-    ("`[workload]`", "Workload", None),
-    ("`[compute]`", "Compute", None),
-    ("`[[fault]]`", "Fault", None),
-    ("`[expect]`", "Expect", None),
-    ("`[mqtt]`", "Mqtt", None),
+    ("`[consensus]`", "Consensus"),
+    ("`[[committee]]`", "Committee"),
+    ('`[[shell]]` with `pattern = "walker_delta"`, the default, or `"walker_star"`', "WalkerDelta", "WalkerStar"),
+    ('`[[shell]]` with `pattern = "elements"`', "Elements"),
+    ("`[[ground_station]]`", "GroundStation"),
+    ("`[network]`", "Network"),
+    ("`[network.gsl_rate_mbps]`", "GslRate"),
+    ("`[workload]`", "Workload"),
+    ("`[compute]`", "Compute"),
+    ("`[[fault]]`", "Fault"),
+    ("`[expect]`", "Expect"),
+    ("`[mqtt]`", "Mqtt"),
 )
+"""Titles, and the tables that each is about: those that share one have the same keys."""
 
 
 def scenario_markdown() -> str:
     """`docs/scenario.md`."""
     schema = scenario_schema()
-    parts = [_INTRODUCTION]
-    for title, name, pattern_dependent in _SECTIONS:
-        table = schema["$defs"][name] if name else schema
-        parts.append("\n".join(_section(title, table, pattern_dependent)))
+    parts = [_INTRODUCTION, "\n".join(["## Top level\n", *_keys(schema)])]
+    for title, *names in _SECTIONS:
+        tables = [schema["$defs"][name] for name in names]
+        parts.append("\n".join([f"## {title}\n", *_descriptions(tables), "", *_keys(*tables)]))
     return "\n".join(parts)
 
 
-def _section(title: str, table: Mapping[str, Any], pattern_dependent: str | None) -> Iterator[str]:
-    yield f"## {title}\n"
-    if title != "Top level":
-        yield f"{table['description']}\n"
+def _descriptions(tables: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What a table is; each of several after its pattern."""
+    for table in tables:
+        pattern = table["properties"].get("pattern", {}).get("const")
+        yield f"- `{pattern}`: {table['description']}" if len(tables) > 1 else table["description"]
+
+
+def _keys(*tables: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of a table, or of several that differ in nothing but defaults."""
     yield "| key | allowed | default | meaning |"
     yield "|---|---|---|---|"
-    required = table.get("required", ())
-    for key, entry in table["properties"].items():
+    first = tables[0]
+    required = first.get("required", ())
+    for key, entry in first["properties"].items():
         if key == "pattern" and "const" in entry:
             continue
-        default = "**required**" if key in required else _default(entry)
-        if key == pattern_dependent:
-            default = "by pattern"
-        meaning = entry.get("description", "").replace("\n", " ").replace("|", "\\|")
+        defaults = {_default(table["properties"][key]) for table in tables}
+        default = "**required**" if key in required else defaults.pop() if len(defaults) == 1 else "by pattern"
+        meaning = entry["description"].replace("\n", " ").replace("|", "\\|")
         yield f"| `{key}` | {_allowed(entry)} | {default} | {meaning} |"
     yield ""
 
@@ -81,6 +87,8 @@ def _allowed(entry: Mapping[str, Any]) -> str:
         return "a table"
     if entry.get("format") == "path":
         return "a file"
+    if entry.get("format") == "date-time":
+        return "date-time"
     kind = {"integer": "whole number", "array": "list", "object": "table", "string": "text"}.get(
         entry.get("type", ""), entry.get("type", "")
     )

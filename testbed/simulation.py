@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from network.clock import TimeStandsStillError
-from testbed.assemble import Machine, assemble, seconds
+from testbed.assemble import Machine, assemble
 from testbed.fold import Cost, fold
 from testbed.result import Result
+from testbed.units import seconds
 
 if TYPE_CHECKING:
     from consensus.replica import Replica
     from testbed.scenario import Scenario
     from testbed.sky import Sky
 
-_SLICE = 20_000
+_SLICE = 2_000
 """Deliveries between two looks at the wall clock."""
 _STANDSTILL = 1_000_000
 _STANDSTILL_ROUNDS = 20
@@ -61,13 +62,14 @@ def simulate(
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     with _interrupt_stops(machine), _no_collection():
         partial = _run(machine, seconds(scenario.duration_s), progress, wall_s)
-    cost = Cost(
-        wall_s=time.perf_counter() - wall_s,
-        cpu_s=time.process_time() - cpu_s,
-        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        partial=partial,
-    )
-    return fold(machine, cost)
+        cost = Cost(
+            wall_s=time.perf_counter() - wall_s,
+            cpu_s=time.process_time() - cpu_s,
+            peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+            partial=partial,
+        )
+        # Still uninterrupted: a second Ctrl-C must not lose what the first one saved.
+        return fold(machine, cost)
 
 
 def _run(machine: Machine, end_ns: int, progress: Callable[[Progress], None] | None, began_s: float) -> bool:

@@ -43,19 +43,13 @@ class Sky:
         return self.directory.resolve(targets)
 
     def outage_effect(self, fault: Fault) -> int:
-        """How many endpoints, and how many links that exist when it begins, an outage puts out of service."""
-        target = self.target(fault.targets)
-        return len(target.endpoints) + sum(self._linked(link, fault.begin_s) for link in target.links)
-
-    def _linked(self, ends: tuple[str, str], at_s: float) -> bool:
-        """Whether two endpoints have a link of their own."""
-        if self.topology is None or not any(end.startswith("sat/") for end in ends):
-            return True  # fibre and laboratory networks link every pair
-        links, satellites = self.topology.links_at(at_s), self.topology.constellation.endpoints
-        stations = [f"gs/{station.name}" for station in self.topology.stations]
-        isl = ({satellites[one], satellites[other]} for one, other in links.isl)
-        gsl = ({stations[station], satellites[satellite]} for station, satellite in links.gsl)
-        return set(ends) in [*isl, *gsl]
+        """How many ordered pairs of replicas an outage cuts, or sends another way, when it begins."""
+        others = tuple(other for other in self.scenario.fault if other is not fault)
+        without = outages_of(self.scenario.model_copy(update={"fault": others}), self.directory)
+        plan = plan_of(self.scenario, self.plan.endpoints, self.constellation, without)
+        at_ns = round(fault.begin_s * SECOND_NS)
+        before, now = plan.at(at_ns), self.plan.at(at_ns)
+        return int(((before.delay_ns != now.delay_ns) | (before.hops != now.hops)).sum())
 
 
 def build_sky(scenario: Scenario) -> Sky:

@@ -14,6 +14,7 @@ PROTOCOLS = {
     "longest_chain": "consensus.protocols.longest_chain:LongestChain",
 }
 ENTRY_POINT_GROUP = "quorbit.protocols"
+_DECLARED = ("facts", "Parameters", "messages")
 
 
 def protocol_names() -> list[str]:
@@ -24,7 +25,7 @@ def protocol_names() -> list[str]:
 def load_protocol(name: str) -> type[Replica]:
     """The protocol class of that name or of that `"package.module:Class"`.
 
-    Raises `LookupError` with one sentence for a name that leads nowhere.
+    Raises `LookupError` with one sentence for a name that leads nowhere, or to a class that is not yet a protocol.
     """
     path = PROTOCOLS.get(name, name)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
@@ -36,8 +37,19 @@ def load_protocol(name: str) -> type[Replica]:
         raise LookupError(f"there is no protocol {name!r}: use {menu}, or package.module:Class")
     try:
         found = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise LookupError(f"protocol {name!r} cannot be loaded: {error}") from error
+    except Exception as error:  # a module from outside may raise anything while it is imported
+        raise LookupError(f"protocol {name!r} cannot be loaded: {_in_words(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Replica)):
         raise LookupError(f"protocol {name!r} is not a subclass of consensus.replica.Replica")
+    missing = [*sorted(found.__abstractmethods__), *(each for each in _DECLARED if not hasattr(found, each))]
+    if missing:
+        raise LookupError(f"protocol {name!r} does not define {', '.join(missing)}")
     return found
+
+
+def _in_words(error: Exception) -> str:
+    """On one line; what is no mere failure to find something says which kind of error it is."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ImportError | AttributeError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

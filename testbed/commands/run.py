@@ -5,8 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from testbed.commands.progress import ProgressLine
-from testbed.commands.terminal import check_writable, print_json, print_table, sentences_for_mistakes, warn
+from testbed.commands.terminal import (
+    check_writable,
+    print_json,
+    print_table,
+    sentences_for_mistakes,
+    uninterrupted,
+    warn,
+)
 from testbed.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
@@ -25,12 +34,15 @@ def run_scenario(path: Path, overrides: Sequence[str], out: Path | None, as_json
     from testbed.report.table import render
 
     result = _watched_run(scenario)
-    result.write(folder)
+    _write(result, folder)
     if as_json:
         print_json(result.to_dict())
     else:
         print_table(render(result))
         print(f"artefacts in {folder}", file=sys.stderr)
+    if not result.ok:
+        version = result.to_dict()["quorbit"]
+        print(f"repeat with: quorbit run {folder / 'scenario.toml'}   (quorbit {version})", file=sys.stderr)
     return exit_code(result)
 
 
@@ -49,6 +61,15 @@ def _watched_run(scenario: Scenario) -> "Result":
             line.clear()
     warn(warning for warning in result.to_dict()["warnings"] if warning not in sky.warnings)
     return result
+
+
+def _write(result: "Result", folder: Path) -> None:
+    """All artefacts, whatever is pressed meanwhile: Ctrl-C keeps what was measured."""
+    try:
+        with uninterrupted():
+            result.write(folder)
+    except OSError as error:
+        raise typer.BadParameter(f"{folder}: cannot be written: {error.strerror}", param_hint="--out") from None
 
 
 def exit_code(result: "Result") -> int:

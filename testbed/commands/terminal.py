@@ -1,8 +1,11 @@
 """Saying things: results on stdout, one line each for mistakes and warnings on stderr."""
 
 import json
+import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -61,3 +64,16 @@ def check_writable(folder: Path, option: str) -> None:
         probe.unlink()
     except OSError as error:
         raise typer.BadParameter(f"{folder}: cannot be written: {error.strerror}", param_hint=option) from None
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until this is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -104,7 +104,7 @@ def _facts(report: Mapping[str, Any]) -> Table:
         error = f" ± {bound['se_ms']:.2f}" if "se_ms" in bound else ""
         table.add_row(
             "zero-load bound",
-            f"{number(bound['finality_ms'])}{error} ms; measured ÷ bound = {bound['ratio']:.4f}{least}",
+            f"{number(bound['finality_ms'])}{error} ms; measured ÷ bound = {bound['ratio']:.4f}{least}{_scope(report)}",
         )
     table.add_row("bound check", escape(bound["check"]))
     per_block = f", {network['messages'] / committed:,.1f} a block" if committed else ""
@@ -131,6 +131,12 @@ def _facts(report: Mapping[str, Any]) -> Table:
     return table
 
 
+def _scope(report: Mapping[str, Any]) -> str:
+    """Which blocks the bound is about, where it is not about all that the finality is about."""
+    count = report["consensus"]["finality_ms"]["count"]
+    return "" if report["bound"]["blocks"] == count else f" ({report['bound']['blocks']} of {count} blocks)"
+
+
 def _rate_row(found: Mapping[str, Any], of: str) -> str:
     if found["value"] is None:
         return "–"
@@ -149,7 +155,4 @@ def _checks(report: Mapping[str, Any]) -> RenderableType:
     passed = [check["name"] for check in safety["checks"] if check["ok"]]
     lines = [f"[green]checks passed[/]: {', '.join(passed)}"] if passed else []
     lines += [f"[bold red]FAILED[/] {escape(sentence)}" for sentence in safety["violations"]]
-    if not safety["ok"]:
-        seed = report["seed"]
-        lines.append(f"repeat with: quorbit run SCENARIO --seed {seed}   (quorbit {report['quorbit']})")
     return Group(*lines)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from testbed.scenario.base import UnreadableError
 from testbed.scenario.lines import KeyPath
-from testbed.scenario.mistakes import Mistake, readable
+from testbed.scenario.mistakes import Mistake, key_text, readable
 from testbed.scenario.models import Committee
 from testbed.scenario.places import GROUND, LABORATORY, PLACES, PLANE, TERRESTRIAL, Places
 from testbed.scenario.quantities import did_you_mean
@@ -89,6 +89,10 @@ def _named(places: Places, block: Committee, names: tuple[str, ...], path: KeyPa
             yield Mistake((*path, "select", index), text, name)
         elif (why := places.endpoint_mistake(name)) is not None:
             yield Mistake((*path, "select", index), why, name)
+        elif (first := names.index(name)) < index:
+            yield Mistake(
+                (*path, "select", index), f"has its seat already, by {key_text((*path, 'select', first))}", name
+            )
 
 
 def _count(places: Places, block: Committee, path: KeyPath) -> Iterator[Mistake]:

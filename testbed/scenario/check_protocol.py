@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 
 from consensus.protocols import load_protocol, protocol_names
+from consensus.replica import Lottery
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import Mistake
 from testbed.scenario.places import Places
@@ -88,8 +89,19 @@ def _in_words(types: str) -> str:
 
 
 def check_quorum(places: Places) -> Iterator[Mistake]:
-    """A quorum is not larger than the committee."""
-    quorum = places.draft.consensus.quorum
-    if quorum is not None and quorum > places.replicas:
+    """A quorum is not larger than the committee, and belongs to a protocol that counts votes."""
+    name, quorum = places.draft.consensus.protocol, places.draft.consensus.quorum
+    if quorum is None:
+        return
+    if _is_lottery(name):
+        yield Mistake(("consensus", "quorum"), f"{name} has no quorum", quorum)
+    elif quorum > places.replicas:
         text = f"must be at most {places.replicas}, the size of the committee"
         yield Mistake(("consensus", "quorum"), text, quorum)
+
+
+def _is_lottery(name: str) -> bool:
+    try:
+        return isinstance(load_protocol(name).facts.shape, Lottery)
+    except LookupError:
+        return False  # the protocol has its own check

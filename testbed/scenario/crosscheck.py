@@ -16,7 +16,7 @@ from testbed.scenario.check_faults import check_fault
 from testbed.scenario.check_protocol import check_protocol, check_quorum
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import ABSENT, Mistake, readable
-from testbed.scenario.models import Scenario
+from testbed.scenario.models import Mqtt, Scenario
 from testbed.scenario.places import PLACES, Places
 from testbed.scenario.quantities import nothing_called
 from testbed.scenario.space import LABORATORY_MODELS, Elements, Shell, Walker
@@ -42,6 +42,7 @@ def cross_check(draft: Scenario) -> Iterator[Mistake]:
         check_protocol,
         check_quorum,
         check_matrix_size,
+        check_mqtt,
     )
     for check in whole:
         yield from readable(check(places))
@@ -152,6 +153,13 @@ def check_terrestrial(places: Places) -> Iterator[Mistake]:
         yield Mistake(("network", "hybrid"), "needs ground stations", True)
     if isinstance(terrestrial, Path):
         yield from _table(read_rtts, terrestrial, ("network", "terrestrial"))
+
+
+def check_mqtt(places: Places) -> Iterator[Mistake]:
+    """Nothing is asked of real nodes, which do not exist yet."""
+    for key, value in places.draft.mqtt:
+        if value != Mqtt.model_fields[key].default:
+            yield Mistake(("mqtt", key), "does not exist yet; for now it must be left out", value)
 
 
 def _table(read: Callable[[Path], Any], file: Path, path: KeyPath) -> Iterator[Mistake]:

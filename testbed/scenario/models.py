@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny
+from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, WithJsonSchema
 
 from testbed.scenario.base import Table
 from testbed.scenario.mistakes import Mistake, ScenarioError, Sources
@@ -45,7 +45,8 @@ def _utc(value: Any) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Start = Annotated[datetime, BeforeValidator(_utc)]
+# JSON has no type for a TOML date-time; calling it a string would ask for quotes.
+Start = Annotated[datetime, BeforeValidator(_utc), WithJsonSchema({"format": "date-time"})]
 Names = Annotated[
     Text | tuple[Text, ...],
     Allowed("a name in quotes, or a list of names", kind=""),
@@ -83,14 +84,18 @@ class Committee(Table):
     count: Count | None = None
     """How many replicas; everyone there when left out."""
     weight: Positive = 1.0
+    """Share of hash power of each replica of the block under longest_chain; elsewhere every replica has one vote."""
 
 
 class Workload(Table):
     """Transactions that arrive for ordering."""
 
     transactions_per_s: PerSecond = 1000.0
+    """Mean rate of Poisson arrivals, over all clients."""
     transaction_bytes: Count = 250
+    """Size of each transaction."""
     block_max_bytes: WholeOrZero = 1_000_000
+    """The most bytes of transactions that a block carries."""
 
 
 class Compute(Table):
@@ -99,7 +104,9 @@ class Compute(Table):
     signatures: Annotated[Literal["ed25519", "modelled"], Choice()] = "ed25519"
     """Real signatures, or only their size and time."""
     sign_us: MicrosecondsOrZero = 50.0
+    """Time to make one signature."""
     verify_us: MicrosecondsOrZero = 130.0
+    """Time to check one signature."""
 
 
 class Fault(Table):
@@ -148,7 +155,7 @@ class Expect(Table):
 
 
 class Mqtt(Table):
-    """Real processes over a broker."""
+    """Real processes over a broker. They do not exist yet: for now every key keeps its default."""
 
     broker: Text | None = None
     """Such as "mqtt://localhost:1883"; one is started when left out."""
@@ -162,23 +169,36 @@ class Scenario(Table):
     """A whole scenario file."""
 
     title: Text = ""
+    """Heads the result's table."""
     seed: Seed = 1
+    """The root of all chance: the same scenario with the same seed is the same run."""
     start: Start | None = None
-    """UTC; 2026-01-01, or the median epoch of the element sets, when left out."""
+    """A TOML date-time without quotes, such as 2026-11-22T00:00:00Z; UTC where it has no offset. 2026-01-01, or the
+    median epoch of the element sets, when left out."""
     duration_s: Duration = 60.0
     """Virtual time from start to end."""
     consensus: Consensus = Field(default_factory=Consensus)
+    """The protocol and its parameters."""
     committee: Annotated[tuple[Committee, ...], Field(min_length=1)]
+    """Who votes: one block or more."""
     shell: tuple[SerializeAsAny[Shell], ...] = ()
+    """Satellites, shell by shell."""
     ground_station: tuple[GroundStation, ...] = ()
+    """Stations, one by one."""
     ground_stations: DataFile | None = None
     """A CSV of further stations. Loading reads it into `ground_station` and leaves this empty."""
     network: Network = Field(default_factory=Network)
+    """Links, rates and delays."""
     workload: Workload = Field(default_factory=Workload)
+    """Transactions."""
     compute: Compute = Field(default_factory=Compute)
+    """What signatures cost."""
     fault: tuple[Fault, ...] = ()
+    """What goes wrong, and when."""
     expect: Expect = Field(default_factory=Expect)
+    """What the run must show."""
     mqtt: Mqtt = Field(default_factory=Mqtt)
+    """Real nodes, which do not exist yet."""
 
     _sources: Sources = PrivateAttr(default_factory=lambda: Sources("scenario"))
 

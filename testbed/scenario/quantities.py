@@ -162,7 +162,7 @@ StationAltitude = Annotated[
     float, Strict(), Field(ge=-500, le=100_000), Allowed("between -500 and 100,000 m above the ellipsoid")
 ]
 Range = Annotated[float, Strict(), Field(gt=0), Allowed("more than 0 km (inf: no limit)")]
-Grazing = Annotated[float, Strict(), _FINITE_OR_ZERO, Allowed("0 km or more above the ellipsoid")]
+Grazing = Annotated[float, Strict(), _FINITE_OR_ZERO, Allowed("0 km or more above a sphere of 6,378.137 km")]
 
 IslPolicy = Annotated[
     Literal["plus_grid", "ring", "nearest", "none"] | Path,

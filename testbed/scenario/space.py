@@ -75,12 +75,14 @@ class Walker(ShellKeys):
     altitude_km: Altitude
     """Mean semi-major axis less 6,378.137 km."""
     inclination_deg: Inclination
+    """Between the planes and the equator; more than 90 is retrograde."""
     first_raan_deg: Angle = 0.0
     """Right ascension of plane 0's ascending node."""
     isl: IslPolicy = "plus_grid"
     """Inter-satellite links: plus_grid, ring, nearest, none, or a CSV of pairs."""
     cross_plane_shift: Whole = 0
-    """Satellite j of a plane links to satellite j + shift of the next."""
+    """Satellite j of a plane links to satellite j + shift of the next. From the last plane back to the first of a
+    closed delta the link goes F (phasing) places further, to j + shift + F."""
 
 
 class WalkerDelta(Walker):
@@ -98,7 +100,7 @@ class WalkerStar(Walker):
     pattern: Literal["walker_star"] = "walker_star"
     """Planes spread over 180 degrees."""
     seam: Annotated[Literal["closed", "open"], Choice()] = "open"
-    """Whether the last plane links to the first, across the seam."""
+    """Whether the last plane links to the first."""
 
 
 class Elements(ShellKeys):
@@ -134,8 +136,11 @@ class GroundStation(Table):
     name: Name
     """Its endpoint is gs/NAME when it speaks through satellites, net/NAME when over fibre."""
     latitude_deg: Latitude
+    """Geodetic, north positive."""
     longitude_deg: Longitude
+    """East positive."""
     altitude_m: StationAltitude = 0.0
+    """Above the ellipsoid."""
     elevation_mask_deg: Elevation = 25.0
     """Satellites lower than this above the horizon are not used."""
 
@@ -161,13 +166,18 @@ class Network(Table):
     reconfiguration_interval_s: Interval = 15.0
     """Links and routes are chosen anew this often; inf keeps those of the start."""
     isl_rate_gbps: Gigabits = 100.0
+    """Bit rate of every inter-satellite link, each way; inf: no limit."""
     isl_max_range_km: Range = 5016.0
+    """Longer inter-satellite links are down; 5,016 km is where a link at 550 km grazes 80 km."""
     isl_grazing_altitude_km: Grazing = 80.0
-    """A link is down when its line of sight dips below this height over the ellipsoid."""
+    """A link is down when its line of sight dips below this height above a sphere of the equatorial radius,
+    6,378.137 km."""
     gsl_rate_mbps: GslRate = Field(default_factory=GslRate)
+    """Bit rates of every ground-satellite link, up and down."""
     gsl_policy: Annotated[Literal["all", "best"], Choice()] = "all"
     """Stations link to all satellites above the mask, or to the best `gsl_best` of them."""
     gsl_best: Count = 1
+    """gsl_policy = "best": how many satellites a station links to, the nearest ones."""
     gsl_max_range_km: Range | None = None
     """Slant range limit of ground-satellite links; replaces the elevation masks when given."""
     ground_relay: Flag = False
@@ -175,19 +185,23 @@ class Network(Table):
     hybrid: Flag = False
     """Fibre between stations and satellites in one graph; stations relay."""
     processing_us_per_hop: MicrosecondsOrZero = 0.0
+    """Added to a message's delay for every link on its route."""
     loss: Share = 0.0
     """Share of messages lost, each independently."""
     terrestrial: Terrestrial = "fibre"
     """How stations talk without satellites: none, fibre, or a CSV of round-trip times."""
     terrestrial_rate_gbps: Gigabits = 100.0
+    """Bit rate of every terrestrial link, each way; inf: no limit."""
     delay_ms: MillisecondsOrZero | None = None
     """model = "fixed": the one-way delay."""
     delay_mean_ms: Milliseconds | None = None
     """model = "normal": mean one-way delay, drawn for each message, cut at 0."""
     delay_std_ms: MillisecondsOrZero | None = None
+    """model = "normal": standard deviation of the one-way delay."""
     delay_low_ms: MillisecondsOrZero | None = None
-    """model = "uniform": least and greatest one-way delay, drawn for each message."""
+    """model = "uniform": least one-way delay; each message draws its own."""
     delay_high_ms: MillisecondsOrZero | None = None
+    """model = "uniform": greatest one-way delay."""
     file: DataFile | None = None
     """model = "matrix": a CSV of one-way delays in ms, long or wide."""
 

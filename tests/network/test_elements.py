@@ -78,6 +78,16 @@ def test_every_broken_line_is_told(tmp_path):
     ]
 
 
+def test_tle_orbits_that_are_none(tmp_path):
+    steep = with_checksum(changed(ISS[1], 8, "181.6416"))
+    still = with_checksum(changed(ISS[1], 52, " 0.00000000"))
+    edge = with_checksum(changed(ISS[1], 8, "180.0000"))
+    assert mistakes_of(written(tmp_path, ISS[0], steep, ISS[0], still, ISS[0], edge)) == [
+        "FILE:2: has the inclination 181.642, which must be between 0 and 180 degrees",
+        "FILE:4: has the mean motion 0, which must be more than 0 revolutions a day",
+    ]
+
+
 def test_halves_of_element_sets(tmp_path):
     file = written(tmp_path, ISS[1], ISS[0], "name between", VANGUARD[1], VANGUARD[0])
     first, second = (
@@ -98,6 +108,49 @@ def test_many_mistakes_are_counted(tmp_path):
 def test_nothing_in_it(tmp_path, text):
     (tmp_path / "empty.tle").write_text(text)
     assert mistakes_of(tmp_path / "empty.tle") == ["FILE: holds no element set, where at least one is needed"]
+
+
+ISS_OMM = {
+    "OBJECT_NAME": "ISS (ZARYA)", "OBJECT_ID": "1998-067A", "CENTER_NAME": "EARTH", "REF_FRAME": "TEME",
+    "TIME_SYSTEM": "UTC", "MEAN_ELEMENT_THEORY": "SGP4", "EPOCH": "2008-09-20T12:25:40.104192",
+    "MEAN_MOTION": 15.72125391, "ECCENTRICITY": 0.0006703, "INCLINATION": 51.6416, "RA_OF_ASC_NODE": 247.4627,
+    "ARG_OF_PERICENTER": 130.536, "MEAN_ANOMALY": 325.0288, "EPHEMERIS_TYPE": 0, "CLASSIFICATION_TYPE": "U",
+    "NORAD_CAT_ID": 25544, "ELEMENT_SET_NO": 292, "REV_AT_EPOCH": 56353, "BSTAR": -1.1606e-05,
+    "MEAN_MOTION_DOT": -2.182e-05, "MEAN_MOTION_DDOT": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("INCLINATION", -0.1, "has the inclination -0.1, which must be between 0 and 180 degrees"),
+        ("INCLINATION", 180.1, "has the inclination 180.1, which must be between 0 and 180 degrees"),
+        ("INCLINATION", float("nan"), "has the inclination nan, which must be between 0 and 180 degrees"),
+        ("ECCENTRICITY", 1, "has the eccentricity 1, which must be from 0 to less than 1"),
+        ("ECCENTRICITY", -0.001, "has the eccentricity -0.001, which must be from 0 to less than 1"),
+        ("MEAN_MOTION", 0, "has the mean motion 0, which must be more than 0 revolutions a day"),
+        ("MEAN_MOTION", -15, "has the mean motion -15, which must be more than 0 revolutions a day"),
+        ("MEAN_MOTION", float("inf"), "has the mean motion inf, which must be more than 0 revolutions a day"),
+        ("RA_OF_ASC_NODE", float("nan"), "has no finite right ascension"),
+        ("ARG_OF_PERICENTER", "inf", "has no finite argument of perigee"),
+        ("MEAN_ANOMALY", float("-inf"), "has no finite mean anomaly"),
+        ("BSTAR", "nan", "has no finite drag term"),
+        ("NORAD_CAT_ID", float("inf"), "cannot convert float infinity to integer"),
+    ],
+)
+def test_omm_orbits_that_are_none(tmp_path, key, value, what):
+    assert mistakes_of(as_json([ISS_OMM, {**ISS_OMM, key: value}], tmp_path)) == [f"FILE:record 2: {what}"]
+
+
+@pytest.mark.parametrize("edge", [{"INCLINATION": 0}, {"INCLINATION": 180}, {"ECCENTRICITY": 0}])
+def test_the_ends_of_the_ranges_are_in_them(tmp_path, edge):
+    assert len(read_elements(as_json([{**ISS_OMM, **edge}], tmp_path))) == 1
+
+
+@pytest.mark.parametrize("text", ["3", "null", '"ISS"', '["ISS"]', "[[]]", f"[{json.dumps(ISS_OMM)}, 3]"])
+def test_omm_json_is_a_list_of_objects(tmp_path, text):
+    file = written(tmp_path, text, name="elements.json")
+    assert mistakes_of(file) == ["FILE: must be a list of objects, one for each satellite"]
 
 
 def omm_records():

@@ -111,6 +111,8 @@ class Theatre:
         self.bus = Bus(self.clock, Propagation(plan), [host.deliver for host in self.hosts])
         for host in self.hosts:
             host.attach(self.bus)
+        for host in self.hosts:
+            host.power_on()
 
     def run(self, until_ns: int = 10_000) -> Theatre:
         self.clock.run(until_ns, 10_000)
@@ -237,7 +239,7 @@ def test_a_crash_forgets_timers_and_a_restart_gets_the_store() -> None:
         ("stopped", 300, 0),
         ("restarted", 500, 0),
     ]
-    assert (stage.hosts[0].crashes, stage.hosts[0].up) == (1, True)
+    assert (len(stage.hosts[0].crashes_ns), stage.hosts[0].up) == (1, True)
 
 
 def test_what_arrives_meanwhile_is_lost_and_counted() -> None:
@@ -249,7 +251,7 @@ def test_what_arrives_meanwhile_is_lost_and_counted() -> None:
 def test_down_from_the_start_means_never_started() -> None:
     stage = Theatre(at_start(Broadcast(VOTE)), down={0: [(0, None)]}).run()
     assert stage.logs[0] == []
-    assert (stage.hosts[0].up, stage.hosts[0].crashes) == (False, 1)
+    assert (stage.hosts[0].up, len(stage.hosts[0].crashes_ns)) == (False, 1)
     late = Theatre(at_start(Broadcast(VOTE)), down={0: [(0, 70)]}).run()
     assert late.told(1, "receive") == [(170, 0, VOTE)]
 
@@ -258,7 +260,7 @@ def test_down_from_the_start_means_never_started() -> None:
 def test_overlapping_windows_are_one(windows: list[tuple[int, int | None]]) -> None:
     stage = Theatre(down={0: windows}).run()
     assert stage.logs[0] == [("start", 0, {}), ("start", 400, {})]
-    assert stage.hosts[0].crashes == 1
+    assert len(stage.hosts[0].crashes_ns) == 1
 
 
 def test_a_window_without_end_swallows_the_rest() -> None:

@@ -224,6 +224,7 @@ def test_both_rates_are_reported_with_counts_errors_and_predictions() -> None:
     }
     predicted = {name: p["predicted"] for name, p in (("stale_rate", stale), ("fork_rate", fork))}
     assert result["bound"] == {
+        "blocks": 0,
         "finality_ms": None,
         "ratio": None,
         "ratio_min": None,

@@ -45,6 +45,83 @@ target = "replica/2"
 window_s = [0.5, 1.0]
 """
 
+# The same over satellites: links that come and go, routes round an outage, and every kind of fault.
+ORBIT = """
+title = "everything that could go differently in orbit"
+seed = 5
+start = 2026-11-22T00:00:00Z
+duration_s = 4
+
+[consensus]
+protocol = "PROTOCOL"
+delta_ms = 200
+PARAMETERS
+
+[[committee]]
+on = "s1"
+select = "random"
+count = 4
+
+[[committee]]
+on = "ground"
+
+[[shell]]
+name = "s1"
+planes = 6
+satellites_per_plane = 11
+phasing = 2
+altitude_km = 1200
+inclination_deg = 80
+
+[[ground_station]]
+name = "kiruna"
+latitude_deg = 67.86
+longitude_deg = 20.22
+elevation_mask_deg = 10
+
+[[ground_station]]
+name = "quito"
+latitude_deg = -0.18
+longitude_deg = -78.47
+elevation_mask_deg = 10
+
+[network]
+loss = 0.01
+reconfiguration_interval_s = 2
+isl_max_range_km = 6000
+processing_us_per_hop = 10
+
+[workload]
+transactions_per_s = 200
+
+[[fault]]
+kind = "loss"
+target = "replica/0"
+rate = 0.2
+window_s = [0.3, 1.5]
+
+[[fault]]
+kind = "slow"
+target = ["gs/quito", "replica/1"]
+delay_ms = 20
+window_s = [0.3, 2.5]
+
+[[fault]]
+kind = "outage"
+target = "plane/s1/2"
+window_s = [0.8, 2.2]
+
+[[fault]]
+kind = "partition"
+target = ["gs/kiruna", "replica/2"]
+window_s = [1.8, 2.4]
+
+[[fault]]
+kind = "crash"
+target = "replica/3"
+window_s = [1.0, 1.6]
+"""
+
 ONE_RUN = """
 import sys
 from testbed import load_scenario, simulate
@@ -62,12 +139,13 @@ def small_run(protocol: str, seed: int = 1, delay_ms: float = 10.0, network: dic
     return run_matrix(protocol, constant(4, delay_ms), 1.0, seed=seed, **tables)
 
 
+@pytest.mark.parametrize("scenario", [pytest.param(SCENARIO, id="laboratory"), pytest.param(ORBIT, id="orbit")])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_fresh_processes_agree_whatever_their_hash_seed(protocol: str, tmp_path: Path) -> None:
+def test_fresh_processes_agree_whatever_their_hash_seed(protocol: str, scenario: str, tmp_path: Path) -> None:
     """Two processes, two values of PYTHONHASHSEED, one digest."""
     file = tmp_path / "scenario.toml"
     parameters = "parameters = { block_interval_s = 0.05, confirmations = 30 }" if protocol == "longest_chain" else ""
-    file.write_text(SCENARIO.replace("PROTOCOL", protocol).replace("PARAMETERS", parameters))
+    file.write_text(scenario.replace("PROTOCOL", protocol).replace("PARAMETERS", parameters))
     digests = [
         subprocess.run(
             [sys.executable, "-c", ONE_RUN, str(file)],

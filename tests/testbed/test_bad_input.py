@@ -114,6 +114,7 @@ def test_the_scenario_that_these_tests_break_is_right(tmp_path):
         ("seed = 7", "expect.safety = 1", "2: expect.safety = 1: must be true or false"),
         ("title = ", "title = 3 # ", "1: title = 3: must be text in quotes"),
         ("isl_rate_gbps = 100", "isl_rate_gbps = 0", "31: network.isl_rate_gbps = 0: must be more than 0 Gbit/s (inf: no limit)"),
+        ("isl_rate_gbps = 100", "isl_grazing_altitude_km = -1", "31: network.isl_grazing_altitude_km = -1: must be 0 km or more above a sphere of 6,378.137 km"),
         ("isl_rate_gbps = 100", "loss = 1.5", "31: network.loss = 1.5: must be between 0 and 1"),
         ("isl_rate_gbps = 100", "hybird = true", '31: network.hybird: unknown key, did you mean "hybrid"?'),
         ("isl_rate_gbps = 100", "gsl_rate_mbps = { up = -1 }", "31: network.gsl_rate_mbps.up = -1: must be more than 0 Mbit/s (inf: no limit)"),
@@ -124,6 +125,7 @@ def test_the_scenario_that_these_tests_break_is_right(tmp_path):
         ('select = "spread"', 'select = "sprad"', '13: committee[0].select = "sprad": must be one of "all", "spread", "random", "first", "plane:N", or a list of endpoints, did you mean "spread"?'),
         ('select = "spread"', 'select = "all"', "14: committee[0].count = 4: must be 20, as many as select takes, or be left out"),
         ('select = "spread"', 'select = "plane:4"', '13: committee[0].select = "plane:4": must be plane:0 to plane:3'),
+        ('select = "spread"\ncount = 4', 'select = ["sat/s1/00/01", "sat/s1/02/00", "sat/s1/00/01", "sat/s1/03/00"]', '13: committee[0].select[2] = "sat/s1/00/01": has its seat already, by committee[0].select[0]'),
         ("count = 4", "count = 0", "14: committee[0].count = 0: must be at least 1"),
         ("count = 4", "count = 21", '14: committee[0].count = 21: must be at most 20, the number of satellites of shell "s1"'),
         ("quorum = 3", "quorum = 0", "8: consensus.quorum = 0: must be at least 1"),
@@ -193,6 +195,9 @@ def test_a_target_that_matches_something(target):
         ("network.dissemination=flood", '"unicast"'),
         ("fault.0.kind=byzantine", 'one of "crash", "outage", "partition", "loss", "slow"'),
         ("fault.0.kind=eclipse", 'one of "crash", "outage", "partition", "loss", "slow"'),
+        ("mqtt.broker=mqtt://localhost:1883", "left out"),
+        ("mqtt.time_scale=2", "left out"),
+        ("mqtt.lateness_budget_ms=1", "left out"),
         ("consensus.protocol=tendermint", 'one of "pbft", "hotstuff", "longest_chain"'),
         ("consensus.protocol=minimmit", 'one of "pbft", "hotstuff", "longest_chain"'),
     ],
@@ -462,9 +467,27 @@ def test_an_unknown_parameter_shows_the_protocols_own(tmp_path):
     assert sentence == (f'9: consensus.parameters.windw: unknown parameter, did you mean "window"? pbft has {known}')
 
 
-def test_a_protocol_from_outside_must_be_there():
-    with pytest.raises(ScenarioError, match=r"'no_such_module:Mine' cannot be loaded: No module named"):
-        make_scenario(
-            {"committee": [{"on": "laboratory", "count": 4}], "network": {"model": "fixed", "delay_ms": 1}},
-            ["consensus.protocol=no_such_module:Mine"],
-        )
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("no_such_module:Mine", "cannot be loaded: No module named 'no_such_module'"),
+        ("consensus.chain:ChainReplica", "does not define on_start, facts, Parameters, messages"),
+    ],
+)
+def test_a_protocol_from_outside_must_be_there_and_whole(tmp_path, name, why):
+    override = f"consensus.protocol={name}"
+    (sentence,) = problems(tmp_path, ORBIT.replace("parameters = { window = 1 }", ""), override)
+    assert sentence == f"--set {override}: protocol {name!r} {why}"
+
+
+def test_a_lottery_has_no_quorum(tmp_path):
+    text = changed('protocol = "pbft"', 'protocol = "longest_chain"').replace("window = 1", "confirmations = 6")
+    assert problems(tmp_path, text) == ("8: consensus.quorum = 3: longest_chain has no quorum",)
+    assert problems(tmp_path, text, "consensus.quorum=9") == (
+        "--set consensus.quorum=9: longest_chain has no quorum",
+    )  # fmt: skip
+
+
+def test_real_nodes_may_have_their_defaults():
+    tables = {"committee": [{"on": "laboratory", "count": 4}], "network": {"model": "fixed", "delay_ms": 1}}
+    assert make_scenario({**tables, "mqtt": {"time_scale": 1, "lateness_budget_ms": 5.0}}).mqtt.broker is None

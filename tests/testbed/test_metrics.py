@@ -309,3 +309,20 @@ def test_predictions_of_forks() -> None:
         "stale_rate": {"predicted": pytest.approx(x / (1 + x)), "se": pytest.approx(0.001304, rel=1e-3)},
     }
     assert predicted_forks(1.0, 10.0, 0, 0)["fork_rate"]["se"] is None
+
+
+def test_what_a_longer_chain_undid_is_stale_though_somebody_had_committed_it() -> None:
+    """A chain of one confirmation: replica 0 commits a, then everybody the longer branch b, c."""
+    story = Story(n=2)
+    a = story.proposed(10, by=0)
+    b = story.proposed(20, by=1)
+    c = story.proposed(30, by=1, parent=b)
+    story.committed(a, {0: 10})
+    story.committed(b, {0: 40, 1: 20})
+    story.committed(c, {0: 40, 1: 30})
+    report = story.consensus()
+    assert story.metrics().chain.rows.tolist() == [1, 2]
+    assert (report["committed_blocks"], report["stale_blocks"], report["pending_blocks"]) == (3, 1, 1)
+    assert report["stale_rate"]["value"] == pytest.approx(1 / 3)
+    assert report["block_interval_ms"] == all_equal(10.0)
+    assert report["chain_growth_per_s"] == 2.0

@@ -10,6 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.reference import scenario_markdown
 from testbed.scenario import (
     Consensus,
     Elements,
@@ -24,6 +25,7 @@ from testbed.scenario import (
 )
 from testbed.scenario.lines import index_lines, line_of
 from testbed.scenario.places import Places
+from testbed.schema import scenario_schema
 from testbed.tables import TableError, read_delays, read_rtts
 
 ROOT = Path(__file__).parents[2]
@@ -221,6 +223,35 @@ def test_files_and_station_tables_do_not_tie_the_resolved_form_to_a_folder(tmp_p
     assert scenario.network.terrestrial == tmp_path / "data/rtt.csv"
     (tmp_path / "runs").mkdir()
     assert load_scenario(write(tmp_path, "runs/scenario.toml", scenario.toml())) == scenario
+
+
+# -- the reference ----------------------------------------------------------------------------------------------------
+
+
+def test_every_key_of_every_table_has_a_meaning():
+    schema = scenario_schema()
+    tables = {"": schema} | {name: table for name, table in schema["$defs"].items() if "properties" in table}
+    keys = {f"{name}.{key}": entry for name, table in tables.items() for key, entry in table["properties"].items()}
+    assert {"Committee.weight", "Compute.sign_us", "GslRate.up", "Network.gsl_best", ".mqtt"} <= keys.keys()
+    assert [key for key, entry in keys.items() if not entry.get("description", "").strip()] == []
+
+
+def test_the_schema_asks_for_no_quotes_around_the_start():
+    start = scenario_schema()["properties"]["start"]
+    assert "type" not in start, "JSON would say string"
+    assert start["format"] == "date-time"
+    assert "TOML date-time without quotes" in start["description"]
+
+
+def test_the_reference_says_what_the_geometry_does():
+    text = scenario_markdown()
+    (grazing,) = [line for line in text.splitlines() if line.startswith("| `isl_grazing_altitude_km`")]
+    assert "above a sphere of the equatorial radius, 6,378.137 km" in grazing
+    (shift,) = [line for line in text.splitlines() if line.startswith("| `cross_plane_shift`")]
+    assert "From the last plane back to the first of a closed delta the link goes F (phasing) places further" in shift
+    walker = text.split("## `[[shell]]` with")[1]
+    assert "- `walker_delta`: Planes spread over 360 degrees" in walker
+    assert "- `walker_star`: Planes spread over 180 degrees" in walker
 
 
 # -- overrides --------------------------------------------------------------------------------------------------------
