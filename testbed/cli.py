@@ -73,6 +73,10 @@ def sky(
     delays: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the delay matrix between members as CSV.")
     ] = None,
+    between: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENDPOINT …", help="Delays between these instead of between the members."),
+    ] = None,
     graph: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write satellites, stations and links as GraphML.")
     ] = None,
@@ -83,7 +87,7 @@ def sky(
     """Show the network alone: satellites, links, routes, delays."""
     from testbed.commands.sky import show_sky
 
-    return show_sky(scenario, _overrides(seed, sets), tuple(at or (0.0,)), delays, graph, as_json)
+    return show_sky(scenario, _overrides(seed, sets), tuple(at or (0.0,)), tuple(between or ()), delays, graph, as_json)
 
 
 @app.command()
@@ -160,7 +164,11 @@ def _is_number(word: str) -> bool:
     return True
 
 
-_SEVERAL: dict[str, Callable[[str], bool]] = {"--set": _is_setting, "--at": _is_number}
+def _is_endpoint(word: str) -> bool:
+    return "/" in word and not word.endswith(".toml") and not word.startswith("-")
+
+
+_SEVERAL: dict[str, Callable[[str], bool]] = {"--set": _is_setting, "--at": _is_number, "--between": _is_endpoint}
 
 
 def _overrides(seed: int | None, sets: Sequence[str] | None) -> tuple[str, ...]:

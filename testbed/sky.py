@@ -42,6 +42,12 @@ class Sky:
         """What a fault's targets strike."""
         return self.directory.resolve(targets)
 
+    def plan_between(self, endpoints: Sequence[str]) -> Plan:
+        """The plan between any endpoints of the network. Raises ValueError for one that is not there."""
+        if self.scenario.network.laboratory:
+            raise ValueError("a laboratory network has no places but its members'")
+        return plan_of(self.scenario, endpoints, self.constellation, outages_of(self.scenario, self.directory))
+
     def outage_effect(self, fault: Fault) -> int:
         """How many ordered pairs of replicas an outage cuts, or sends another way, when it begins."""
         others = tuple(other for other in self.scenario.fault if other is not fault)

@@ -25,6 +25,7 @@ def show_sky(
     path: Path,
     overrides: Sequence[str],
     at_s: Sequence[float],
+    between: Sequence[str],
     delays: Path | None,
     graph: Path | None,
     as_json: bool,
@@ -35,13 +36,14 @@ def show_sky(
 
     sky = build_sky(scenario)
     warn(sky.warnings)
+    plan = _plan_between(sky, between) if between else sky.plan
     if delays is not None:
-        write_delays(delays, delay_rows(sky.plan, at_s))
+        write_delays(delays, delay_rows(plan, at_s))
     if graph is not None:
         write_links(graph, sky, at_s[0])
     found = survey(scenario, at_s, sky)
     if as_json:
-        rows = [dict(zip(DELAY_COLUMNS, row, strict=True)) for row in delay_rows(sky.plan, at_s)]
+        rows = [dict(zip(DELAY_COLUMNS, row, strict=True)) for row in delay_rows(plan, at_s)]
         print_json({**found, "delays": rows})
     else:
         print_table(sky_tables(found))
@@ -58,6 +60,15 @@ def delay_rows(plan: Plan, at_s: Sequence[float]) -> Iterator[DelayRow]:
             delay_ms = None if delay_ns == UNREACHABLE else delay_ns / 1e6
             route = snapshot.routes.path(source, target) if snapshot.routes is not None else ()
             yield source_name, target_name, instant_s, delay_ms, int(snapshot.hops[source, target]), " ".join(route)
+
+
+def _plan_between(sky: "Sky", endpoints: Sequence[str]) -> Plan:
+    try:
+        return sky.plan_between(endpoints)
+    except KeyError as error:
+        raise typer.BadParameter(f"{error} is no endpoint of this network", param_hint="--between") from None
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}", param_hint="--between") from None
 
 
 def write_delays(file: Path, rows: Iterable[DelayRow]) -> None:

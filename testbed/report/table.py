@@ -152,7 +152,9 @@ def _megabytes(size_bytes: float) -> str:
 
 def _checks(report: Mapping[str, Any]) -> RenderableType:
     safety = report["safety"]
-    passed = [check["name"] for check in safety["checks"] if check["ok"]]
+    passed = [
+        check["name"] for check in safety["checks"] if check["ok"] and not check["detail"].startswith("not applicable")
+    ]
     lines = [f"[green]checks passed[/]: {', '.join(passed)}"] if passed else []
     lines += [f"[bold red]FAILED[/] {escape(sentence)}" for sentence in safety["violations"]]
     return Group(*lines)

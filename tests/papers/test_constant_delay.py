@@ -94,6 +94,7 @@ def test_the_result_says_that_nothing_was_lost_against_the_bound(protocol: str, 
     result = pbft(n) if protocol == "pbft" else hotstuff(n)
     count = result.to_dict()["consensus"]["finality_ms"]["count"]
     assert result.to_dict()["bound"] == {
+        "blocks": count,
         "finality_ms": delays * DELTA_MS,
         "ratio": 1.0,
         "ratio_min": 1.0,

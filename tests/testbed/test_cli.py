@@ -277,3 +277,13 @@ def test_bound_prints_a_table_or_json(capsys, tiny):
     assert "700" in capsys.readouterr().out
     assert main(["bound", tiny, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
+
+
+def test_delays_between_places_that_are_no_members(capsys, tmp_path):
+    delays = tmp_path / "delays.csv"
+    names = ["sat/star/00/00", "sat/star/01/01"]
+    assert main(["sky", SMOKE, "--between", *names, "--delays", str(delays)]) == 0
+    assert sorted(read_delays(delays).labels) == names
+    capsys.readouterr()
+    assert main(["sky", SMOKE, "--between", "gs/nowhere", names[0]]) == 2
+    assert "'gs/nowhere' is no endpoint of this network" in capsys.readouterr().err
