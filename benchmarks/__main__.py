@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 
 from benchmarks import engine, geometry
+from benchmarks.limits import LIMITS
 
 
 def main() -> int:
     """Measure and print."""
     missed = 0
     for measure in (geometry.measure, engine.measure):
-        for work, measured, unit, limit in measure():
-            least = limit < 0
-            ok = measured >= -limit if least else measured <= limit
+        for key, measured in measure().items():
+            limit = LIMITS[key]
+            ok = limit.met_by(measured)
             missed += not ok
-            bound = f"{'at least' if least else 'at most'} {abs(limit):,.10g} {unit}"
-            print(f"{work:<78} {measured:>12,.3f} {unit:<4} {bound:<24} {'' if ok else 'MISSED'}", flush=True)
+            print(limit.row(measured) + ("" if ok else "   MISSED"), flush=True)
     return 1 if missed else 0
 
 

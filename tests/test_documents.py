@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmarks.limits import LIMITS
 from testbed.metrics_definitions import markdown
 from testbed.reference import scenario_markdown
 from testbed.report.table import render
@@ -61,6 +62,17 @@ def test_the_readme_shows_what_the_code_prints(name: str, text: Callable[[], str
     if REWRITE:
         readme.write_text(expected, encoding="utf-8")
     assert readme.read_text(encoding="utf-8") == expected
+
+
+def test_the_readme_has_a_figure_for_each_benchmark() -> None:
+    """Whose figures change with the machine, so only their rows and limits are compared."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.split("<!-- benchmarks:")[1].split("<!-- /benchmarks -->")[0].splitlines()[2:-1]
+    assert len(block) == len(LIMITS)
+    for limit, line in zip(LIMITS.values(), block, strict=True):
+        measured = float(line.removeprefix(limit.work).split()[0].replace(",", ""))
+        assert line == limit.row(measured)
+        assert limit.met_by(measured)
 
 
 @pytest.mark.parametrize(("file", "text"), [("metrics.md", markdown), ("scenario.md", scenario_markdown)])
