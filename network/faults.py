@@ -6,6 +6,7 @@ effect can be reported.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class Window:
         return self.begin_ns <= now_ns and (self.end_ns is None or now_ns < self.end_ns)
 
 
-class FaultChannel:
+class FaultChannel(ABC):
     """Base of the faults: `touched` says which passages (bool[source, target]) the fault is about."""
 
     def __init__(self, inner: Channel, window: Window, touched: BoolArray) -> None:
@@ -42,9 +43,9 @@ class FaultChannel:
             self.affected += self._strike(due_ns, hit)
         return due_ns
 
+    @abstractmethod
     def _strike(self, due_ns: IntArray, hit: BoolArray) -> int:
         """Change `due_ns` in place where `hit`; returns how many messages were changed."""
-        raise NotImplementedError
 
 
 class Partition(FaultChannel):

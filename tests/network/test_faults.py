@@ -82,5 +82,5 @@ def test_stacked_faults_keep_the_first_reason_and_do_not_count_what_is_gone() ->
 
 
 def test_the_base_has_no_behaviour_of_its_own() -> None:
-    with pytest.raises(NotImplementedError):
-        carry(FaultChannel(flat(), WINDOW, EVERYWHERE))
+    with pytest.raises(TypeError, match="abstract"):
+        FaultChannel(flat(), WINDOW, EVERYWHERE)  # type: ignore[abstract]
