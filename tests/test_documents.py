@@ -28,7 +28,7 @@ COLUMNS = 100
 
 
 def printed(result: Result) -> str:
-    """What `quorbit run` prints, without what hangs on the machine: its speed, and the digest's last bits of a cosine."""
+    """What `quorbit run` prints, but for what hangs on the machine: its speed, and the last bits of a cosine."""
     text = StringIO()
     Console(file=text, width=COLUMNS).print(render(result))
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
