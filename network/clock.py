@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush, heapreplace
-from typing import Any
+from typing import Any, Protocol
 
 Action = Callable[[Any, int], None]
 """`action(parcel, due_ns)`."""
+
+
+class Clock(Protocol):
+    """Keeps time for those who act in it, whether it jumps or passes."""
+
+    @property
+    def now_ns(self) -> int:
+        """Nanoseconds since the start: when the event at hand was due."""
+
+    def at(self, due_ns: int, action: Action, parcel: Any = None) -> None:
+        """Call `action(parcel, due_ns)` at that time."""
 
 
 class TimeStandsStillError(RuntimeError):

@@ -7,7 +7,7 @@ handled one at a time in order of arrival, so nothing is re-entered, and one's o
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ from consensus.messages import Certificate, Message
 from consensus.replica import StateMachine
 from consensus.types import ReplicaId
 from network.bus import Bus
-from network.clock import TimeStandsStillError, VirtualClock
+from network.clock import Clock, TimeStandsStillError
 from node.keys import Notary
 from node.store import Store
 from node.trace import Trace
@@ -59,16 +59,20 @@ class Host:
         me: ReplicaId,
         spawn: Callable[[], StateMachine],
         *,
-        clock: VirtualClock,
+        clock: Clock,
         notary: Notary,
         store: Store,
         trace: Trace,
         cpu: Cpu,
         windows_down: Sequence[tuple[int, int | None]] = (),
     ) -> None:
-        """`spawn` makes the replica, at the start and after each crash; `windows_down` are its crashes, in ns."""
+        """`spawn` makes the replica, at the start and after each crash.
+
+        `windows_down` are its crashes, in ns, earliest first; they neither overlap nor touch.
+        """
         self.me = me
-        self.dropped: Counter[str] = Counter()
+        self.receiver_down = 0
+        """Messages that came while the replica was not running."""
         self.crashes_ns: list[int] = []
         """When the node crashed."""
         self._spawn = spawn
@@ -77,7 +81,7 @@ class Host:
         self._store = store
         self._trace = trace
         self._cpu = cpu
-        self._windows_down = _united(windows_down)
+        self._windows_down = windows_down
         self._bus: Bus | None = None
         self._replica: StateMachine | None = None
         self._now_ns = 0
@@ -102,10 +106,10 @@ class Host:
             if end_ns is not None:
                 self._clock.at(end_ns, self._boot)
 
-    def power_on(self) -> None:
-        """Schedule the start; a node that is down at 0 starts when its window ends."""
-        if not any(begin_ns == 0 for begin_ns, _ in self._windows_down):
-            self._clock.at(0, self._boot)
+    def power_on(self, at_ns: int = 0) -> None:
+        """Schedule the start; a node that is down at 0 starts when its window ends, and counts as restarted."""
+        if at_ns or not any(begin_ns == 0 for begin_ns, _ in self._windows_down):
+            self._clock.at(at_ns, self._boot)
 
     @property
     def up(self) -> bool:
@@ -116,7 +120,7 @@ class Host:
         """Take what the bus brings: verify, hand to the replica, carry out what it wants."""
         replica = self._replica
         if replica is None:
-            self.dropped["receiver_down"] += 1
+            self.receiver_down += 1
             return
         now_ns = self._now_ns
         if due_ns > now_ns:
@@ -125,7 +129,7 @@ class Host:
             now_ns += self._cpu.verify_ns * self._unseen_signatures(envelope)
         self._now_ns = now_ns
         if self._windows_down and self._crashes_first():
-            self.dropped["receiver_down"] += 1
+            self.receiver_down += 1
             return
         if not (envelope.valid or self._notary.check(envelope)):
             self._trace.tell("rejected", now_ns, self.me, envelope.sender, Reason.BAD_SIGNATURE.name.lower())
@@ -166,7 +170,7 @@ class Host:
     def _boot(self, _: object, due_ns: int) -> None:
         self._replica = self._spawn()
         self._now_ns = due_ns
-        if self.crashes_ns:
+        if due_ns > 0:
             self._trace.tell("restarted", due_ns, self.me)
         self._carry_out(self._replica.start(self._store.recover(), self._now_ns))
 
@@ -206,7 +210,7 @@ class Host:
         if self._windows_down and self._crashes_first():
             return
         assert self._bus is not None, "attach() comes first"
-        envelope = Envelope(self.me, message)
+        envelope = Envelope(self.me, message, effect.to)
         due_ns = self._bus.send(self.me, effect.to, envelope.size_bytes, envelope, self._now_ns)
         self._trace.tell("sent", self._now_ns, envelope, due_ns, taken_ns)
 
@@ -257,16 +261,3 @@ class Host:
             record(self._now_ns, me, effect)
 
         return do
-
-
-def _united(windows: Sequence[tuple[int, int | None]]) -> list[tuple[int, int | None]]:
-    """The same time in windows that neither overlap nor touch, earliest first."""
-    united: list[tuple[int, int | None]] = []
-    for begin_ns, end_ns in sorted(windows, key=lambda window: window[0]):
-        if not united or (united[-1][1] is not None and united[-1][1] < begin_ns):
-            united.append((begin_ns, end_ns))
-            continue
-        last_begin_ns, last_end_ns = united[-1]
-        later_ns = None if last_end_ns is None or end_ns is None else max(last_end_ns, end_ns)
-        united[-1] = (last_begin_ns, later_ns)
-    return united

@@ -31,16 +31,17 @@ def signed_bytes(statement: Message, domain: bytes) -> bytes:
 
 
 class Envelope:
-    """A signed message on its way, made once however many receive it.
+    """A signed message on its way, made once however many receive it. `to` is None when it goes to all.
 
     `size_bytes` is the length of the encoding and of the transactions beside it. `valid` is what verifying found,
     None until somebody has looked: all receivers in one process share the answer.
     """
 
-    __slots__ = ("message", "sender", "signatures", "size_bytes", "valid")
+    __slots__ = ("message", "sender", "signatures", "size_bytes", "to", "valid")
 
-    def __init__(self, sender: ReplicaId, message: Message) -> None:
+    def __init__(self, sender: ReplicaId, message: Message, to: ReplicaId | None = None) -> None:
         self.sender = sender
+        self.to = to
         self.message = message
         self.size_bytes = len(_encode(message)) + message.payload_bytes
         self.signatures = 1 + sum(1 for _ in message.evidence())

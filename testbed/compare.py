@@ -11,27 +11,29 @@ import numpy as np
 
 from consensus.replica import Chained, Lottery
 from network.plan import Plan
-from testbed.assemble import protocol_parameters
 from testbed.bounds import FAR, PlanDelays, rank
 from testbed.metrics import BlockMetrics
 from testbed.prediction import RANDOM_MODELS, block_bound, mean_delay_s, monte_carlo_bound, predicted_forks
+from testbed.terms import protocol_parameters
 from testbed.units import seconds
 
 if TYPE_CHECKING:
-    from testbed.assemble import Machine
+    from testbed.watch import Watch
 
 MS = 1e6
 TOLERATED_ERRORS = 4
 """Combined standard errors: one sound run in 16,000 is further from its Monte-Carlo bound."""
 
 
-def compare(machine: Machine, metrics: BlockMetrics) -> tuple[dict[str, Any], dict[str, Any]]:
+def compare(watch: Watch, metrics: BlockMetrics, reached_ns: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The `bound` part of a result, and the predictions of fork and stale rate where there are any."""
-    if isinstance(machine.facts.shape, Lottery):
-        return _no_bound("not applicable: a longest chain is never final by certainty"), _predictions(machine, metrics)
-    if machine.scenario.network.model in RANDOM_MODELS:
-        return _monte_carlo_bound(machine, metrics), {}
-    return _block_by_block(machine, metrics), {}
+    if isinstance(watch.facts.shape, Lottery):
+        return _no_bound("not applicable: a longest chain is never final by certainty"), _predictions(
+            watch, metrics, reached_ns
+        )
+    if watch.scenario.network.model in RANDOM_MODELS:
+        return _monte_carlo_bound(watch, metrics), {}
+    return _block_by_block(watch, metrics), {}
 
 
 def _no_bound(check: str) -> dict[str, Any]:
@@ -51,8 +53,8 @@ class _Compared:
     slack_ns: int
 
 
-def _block_by_block(machine: Machine, metrics: BlockMetrics) -> dict[str, Any]:
-    compared = list(_compare_blocks(machine, metrics))
+def _block_by_block(watch: Watch, metrics: BlockMetrics) -> dict[str, Any]:
+    compared = list(_compare_blocks(watch, metrics))
     if not compared:
         return _no_bound("not applicable: no block is final everywhere")
     bounds = np.array([entry.bound_ns for entry in compared], dtype=np.float64)
@@ -63,7 +65,7 @@ def _block_by_block(machine: Machine, metrics: BlockMetrics) -> dict[str, Any]:
         "finality_ms": round(float(bounds.mean()) / MS, 6),
         "ratio": round(float(ratios.mean()), 9),
         "ratio_min": round(float(ratios.min()), 9),
-        "check": _floor_check(machine, compared),
+        "check": _floor_check(watch, compared),
     }
 
 
@@ -71,13 +73,11 @@ def _ratio(measured_ns: int, bound_ns: int) -> float:
     return measured_ns / bound_ns if bound_ns else 1.0 if not measured_ns else math.inf
 
 
-def _compare_blocks(machine: Machine, metrics: BlockMetrics) -> Iterator[_Compared]:
-    ledger, plan = machine.ledger, machine.plan
+def _compare_blocks(watch: Watch, metrics: BlockMetrics) -> Iterator[_Compared]:
+    ledger, plan = watch.ledger, watch.plan
     rows, times = metrics.finality_ns
     medians = metrics.nth_ns(0.5)
-    outages_ns = [
-        seconds(at_s) for fault in machine.scenario.fault if fault.kind == "outage" for at_s in fault.window_s
-    ]
+    outages_ns = [seconds(at_s) for fault in watch.scenario.fault if fault.kind == "outage" for at_s in fault.window_s]
     cache: dict[Any, int] = {}
     cached_for: Any = None
     for position, row in enumerate(rows.tolist()):
@@ -98,7 +98,7 @@ def _compare_blocks(machine: Machine, metrics: BlockMetrics) -> Iterator[_Compar
         if bound_ns is None:
             delays = PlanDelays(_At(plan, start_ns) if steady else plan, up)
             commits = block_bound(
-                machine.facts, delays, origin_ns, block.view, block.proposer, ledger.n, machine.committee.quorum
+                watch.facts, delays, origin_ns, block.view, block.proposer, ledger.n, watch.committee.quorum
             )
             median_ns = rank(commits[base], 0.5)
             bound_ns = int(FAR) if median_ns >= FAR else median_ns - origin_ns
@@ -122,11 +122,11 @@ class _At:
         return self._snapshot
 
 
-def _floor_check(machine: Machine, compared: list[_Compared]) -> str:
+def _floor_check(watch: Watch, compared: list[_Compared]) -> str:
     """Nothing may be faster than the bound, wherever the bound means something."""
-    if any(machine.ledger.views.values()):
+    if any(watch.ledger.views.values()):
         return "not applicable: there were view changes"
-    if machine.ledger.messages["fetch"]:
+    if watch.ledger.messages["fetch"]:
         return "not applicable: ancestors were fetched"
     steady = [entry for entry in compared if entry.steady]
     if not steady:
@@ -141,13 +141,13 @@ def _floor_check(machine: Machine, compared: list[_Compared]) -> str:
 # Random delays: Monte Carlo
 
 
-def _monte_carlo_bound(machine: Machine, metrics: BlockMetrics) -> dict[str, Any]:
+def _monte_carlo_bound(watch: Watch, metrics: BlockMetrics) -> dict[str, Any]:
     measured = metrics.nth_ns(0.5)
     if not len(measured):
         return _no_bound("not applicable: no block is final everywhere")
-    mean_ns, se_ns = monte_carlo_bound(machine.scenario, machine.facts, machine.ledger.n, machine.committee.quorum)
+    mean_ns, se_ns = monte_carlo_bound(watch.scenario, watch.facts, watch.ledger.n, watch.committee.quorum)
     measured_mean = float(measured.mean())
-    shape = machine.facts.shape
+    shape = watch.facts.shape
     # Neighbours in a chain share all but one of its periods: at most `chain` times the variance of independent ones.
     overlap = shape.chain if isinstance(shape, Chained) else 1
     variance = float(measured.var(ddof=1)) if len(measured) > 1 else math.inf
@@ -158,20 +158,20 @@ def _monte_carlo_bound(machine: Machine, metrics: BlockMetrics) -> dict[str, Any
         "se_ms": round(se_ns / MS, 6),
         "ratio": round(measured_mean / mean_ns, 9) if mean_ns else None,
         "ratio_min": None,
-        "check": _two_sided(machine, measured_mean - mean_ns, math.hypot(se_ns, measured_se)),
+        "check": _two_sided(watch, measured_mean - mean_ns, math.hypot(se_ns, measured_se)),
     }
 
 
-def _two_sided(machine: Machine, difference_ns: float, se_ns: float) -> str:
-    compute = machine.scenario.compute
-    if any(machine.ledger.views.values()):
+def _two_sided(watch: Watch, difference_ns: float, se_ns: float) -> str:
+    compute = watch.scenario.compute
+    if any(watch.ledger.views.values()):
         return "not applicable: there were view changes"
-    if machine.faults or machine.scenario.network.loss:
+    if watch.scenario.fault or watch.scenario.network.loss:
         return "not applicable: there were faults or losses"
     if compute.sign_us or compute.verify_us:
         return "not applicable: signing and verifying take time"
-    if isinstance(machine.facts.shape, Chained):
-        pace = protocol_parameters(machine.scenario, machine.protocol)
+    if isinstance(watch.facts.shape, Chained):
+        pace = protocol_parameters(watch.scenario, watch.protocol)
         if pace.block_interval_ms or not pace.propose_empty:
             return "not applicable: leaders wait before they propose"
     away = abs(difference_ns) / se_ns if se_ns else 0.0
@@ -182,10 +182,10 @@ def _two_sided(machine: Machine, difference_ns: float, se_ns: float) -> str:
 # Longest chain: predictions
 
 
-def _predictions(machine: Machine, metrics: BlockMetrics) -> dict[str, Any]:
-    interval_s = protocol_parameters(machine.scenario, machine.protocol).block_interval_s
-    weights = np.array(machine.committee.weights)
-    mean_s = mean_delay_s(machine.scenario, machine.plan, weights, machine.clock.now_ns)
+def _predictions(watch: Watch, metrics: BlockMetrics, reached_ns: int) -> dict[str, Any]:
+    interval_s = protocol_parameters(watch.scenario, watch.protocol).block_interval_s
+    weights = np.array(watch.committee.weights)
+    mean_s = mean_delay_s(watch.scenario, watch.plan, weights, reached_ns)
     if mean_s is None:
         return {}
     return predicted_forks(mean_s, interval_s, metrics.chain.heights, len(metrics.chain.rows) + metrics.chain.stale)

@@ -1,33 +1,31 @@
-"""The scenario's faults: which channels they wrap, when whose node is down, and how to ask what they did."""
+"""The scenario's faults: when whose node is down, and what each fault has done in the end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from network.channel import Channel
-from network.faults import FaultChannel, Losing, Partition, Slow, Window
-from node.host import Host
-from testbed.chance import numpy_random
-from testbed.units import milliseconds, seconds
+from network.faults import Window
+from testbed.terms import window_of
 
 if TYPE_CHECKING:
     from testbed.scenario import Fault, Scenario
     from testbed.sky import Sky
 
+Crashes = list[dict[int, Window]]
+"""For each replica its crashes, by the number of their fault."""
+
 
 @dataclass(frozen=True)
-class ActiveFault:
-    """A fault of the scenario, and how to ask what it did."""
+class FaultEffect:
+    """A fault of the scenario, and what it did."""
 
     kind: str
     target: tuple[str, ...]
     window_s: tuple[float, ...]
-    effect: Callable[[], int]
+    count: int
     unit: str
 
     @property
@@ -36,69 +34,55 @@ class ActiveFault:
         return f"{self.kind} of {', '.join(self.target)}"
 
 
-def with_faults(channel: Channel, scenario: Scenario, sky: Sky) -> tuple[Channel, dict[int, FaultChannel]]:
-    """The channel wrapped by the faults of the network, and these by the number of their fault."""
-    struck: dict[int, FaultChannel] = {}
+def crashes_of(scenario: Scenario, sky: Sky) -> Crashes:
+    """The crashes of each replica, by the number of their fault."""
+    crashes: Crashes = [{} for _ in sky.plan.endpoints]
     for number, fault in enumerate(scenario.fault):
-        if fault.kind in ("partition", "loss", "slow"):
-            channel = struck[number] = _fault_channel(scenario, sky, channel, number, fault)
-    return channel, struck
-
-
-def active_faults(
-    scenario: Scenario,
-    sky: Sky,
-    struck: dict[int, FaultChannel],
-    crashes: list[dict[int, Window]],
-    hosts: list[Host],
-) -> list[ActiveFault]:
-    """Every fault of the scenario with how to ask what it did, in the scenario's order."""
-
-    def effect(number: int, fault: Fault) -> tuple[Callable[[], int], str]:
         if fault.kind == "crash":
-            down = [(crashes[replica], hosts[replica]) for replica in sky.target(fault.targets).replicas]
-            return (lambda: sum(_down_alone(number, windows, host.crashes_ns) for windows, host in down)), "crashes"
+            for replica in sky.target(fault.targets).replicas:
+                crashes[replica][number] = window_of(fault)
+    return crashes
+
+
+def windows_down(windows: Mapping[int, Window]) -> list[tuple[int, int | None]]:
+    """When a node is down, in ns: its crashes as windows that neither overlap nor touch, earliest first."""
+    united: list[tuple[int, int | None]] = []
+    for window in sorted(windows.values(), key=lambda window: window.begin_ns):
+        begin_ns, end_ns = window.begin_ns, window.end_ns
+        if not united or (united[-1][1] is not None and united[-1][1] < begin_ns):
+            united.append((begin_ns, end_ns))
+            continue
+        last_begin_ns, last_end_ns = united[-1]
+        later_ns = None if last_end_ns is None or end_ns is None else max(last_end_ns, end_ns)
+        united[-1] = (last_begin_ns, later_ns)
+    return united
+
+
+def fault_effects(
+    scenario: Scenario, sky: Sky, affected: Mapping[int, int], crashes_ns: Sequence[Sequence[int]]
+) -> list[FaultEffect]:
+    """What every fault did, in the scenario's order.
+
+    `affected` counts the messages that network faults touched, by the fault's number; `crashes_ns` says for each
+    replica when its node crashed.
+    """
+    crashes = crashes_of(scenario, sky)
+
+    def effect(number: int, fault: Fault) -> tuple[int, str]:
+        if fault.kind == "crash":
+            struck = sky.target(fault.targets).replicas
+            return sum(_down_alone(number, crashes[replica], crashes_ns[replica]) for replica in struck), "crashes"
         if fault.kind == "outage":
-            return (lambda: sky.outage_effect(fault)), "pairs of replicas cut or detoured"
-        return (lambda: struck[number].affected), "messages"
+            return sky.outage_effect(fault), "pairs of replicas cut or detoured"
+        return affected.get(number, 0), "messages"
 
     return [
-        ActiveFault(fault.kind, fault.targets, tuple(fault.window_s), *effect(number, fault))
+        FaultEffect(fault.kind, fault.targets, tuple(fault.window_s), *effect(number, fault))
         for number, fault in enumerate(scenario.fault)
     ]
 
 
-def _window(fault: Fault) -> Window:
-    return Window(seconds(fault.begin_s), None if fault.end_s is None else seconds(fault.end_s))
-
-
-def _fault_channel(scenario: Scenario, sky: Sky, inner: Channel, number: int, fault: Fault) -> FaultChannel:
-    n = len(sky.plan.endpoints)
-    target = sky.target(fault.targets)
-    at_target = np.zeros(n, dtype=bool)
-    at_target[list(target.replicas)] = True
-    window = _window(fault)
-    if fault.kind == "partition":
-        return Partition.between(inner, window, at_target)
-    touched = at_target[:, None] | at_target[None, :]
-    for one, other in target.pairs:
-        touched[one, other] = touched[other, one] = True
-    if fault.kind == "slow":
-        return Slow(inner, window, touched, milliseconds(fault.delay_ms or 0.0))
-    return Losing(inner, window, touched, fault.rate or 0.0, numpy_random(scenario.seed, f"fault/{number}"))
-
-
-def crashes_of(scenario: Scenario, sky: Sky) -> list[dict[int, Window]]:
-    """The crashes of each replica, by the number of their fault."""
-    crashes: list[dict[int, Window]] = [{} for _ in sky.plan.endpoints]
-    for number, fault in enumerate(scenario.fault):
-        if fault.kind == "crash":
-            for replica in sky.target(fault.targets).replicas:
-                crashes[replica][number] = _window(fault)
-    return crashes
-
-
-def _down_alone(number: int, windows: dict[int, Window], crashes_ns: Sequence[int]) -> bool:
+def _down_alone(number: int, windows: Mapping[int, Window], crashes_ns: Sequence[int]) -> bool:
     """Whether a replica was down because of this fault of its crashes and of no other."""
     window = windows[number]
     others = [other for other_number, other in windows.items() if other_number != number]

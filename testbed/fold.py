@@ -1,22 +1,22 @@
-"""From a machine that has run to a result: the last station of the pipeline, where everything is put into words."""
+"""From what watched a run to a result: the last station of the pipeline, where everything is put into words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from consensus.replica import Lottery
-from testbed.assemble import Machine
 from testbed.checks import Verdict, bound_verdict, non_vacuity_verdict, progress_verdict
 from testbed.compare import compare
+from testbed.faults import FaultEffect
 from testbed.metrics import BlockMetrics
 from testbed.result import SCHEMA, Result
-from testbed.units import seconds
+from testbed.watch import Watch
 
 if TYPE_CHECKING:
     import pyarrow
@@ -24,30 +24,40 @@ if TYPE_CHECKING:
 _BUSIEST = 10
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What the run cost the machine it ran on."""
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What an engine says of itself when a run is over."""
 
+    bus: str
+    reached_ns: int
+    """How far the run came,"""
+    partial: bool
+    """and whether that is short of its end."""
     wall_s: float
     cpu_s: float
     peak_rss_mb: float
-    partial: bool
+    deliveries: int
+    verifications: int
+    receiver_down: int
+    """Messages that found their receiver down."""
+    effects: Sequence[FaultEffect]
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What only this engine reports, by key of the result's `engine` part."""
 
 
-def fold(machine: Machine, cost: Cost) -> Result:
+def fold(watch: Watch, account: Account) -> Result:
     """Everything a run reports."""
-    scenario, ledger = machine.scenario, machine.ledger
-    reached_ns = machine.clock.now_ns if cost.partial else seconds(scenario.duration_s)
+    scenario, ledger = watch.scenario, watch.ledger
     honest = np.ones(ledger.n, dtype=bool)
-    weights = np.array(machine.committee.weights)
-    metrics = BlockMetrics(ledger, honest, weights, reached_ns)
-    links = machine.traffic.per_link()
+    weights = np.array(watch.committee.weights)
+    metrics = BlockMetrics(ledger, honest, weights, account.reached_ns)
+    links = watch.traffic.per_link()
     timed_out = sum(ledger.views.values())
-    led = not isinstance(machine.facts.shape, Lottery)
+    led = not isinstance(watch.facts.shape, Lottery)
     consensus = metrics.consensus(
-        machine.committee.quorum if led else ledger.n, timed_out, len(ledger.views), machine.mempool
+        watch.committee.quorum if led else ledger.n, timed_out, len(ledger.views), watch.mempool
     )
-    bound, predictions = compare(machine, metrics)
+    bound, predictions = compare(watch, metrics, account.reached_ns)
     for name, prediction in predictions.items():
         consensus[name] |= {"predicted": prediction["predicted"]}
     report = {
@@ -55,24 +65,24 @@ def fold(machine: Machine, cost: Cost) -> Result:
         "quorbit": version("quorbit"),
         "scenario": finite(scenario.resolved()),
         "seed": scenario.seed,
-        "digest": machine.digest.hexdigest(),
-        "partial": cost.partial,
-        "engine": _engine(machine, cost, reached_ns),
-        "safety": _safety(machine, bound["check"]),
+        "digest": watch.digest.hexdigest(),
+        "partial": account.partial,
+        "engine": _engine(account),
+        "safety": _safety(watch, account, bound["check"]),
         "consensus": consensus,
         "propagation": metrics.propagation(),
-        "network": _network(machine, links),
+        "network": _network(watch, account, links),
         "bound": {**bound, **predictions},
         "faults": [
             {
                 "kind": fault.kind,
                 "target": list(fault.target),
                 "window_s": list(fault.window_s),
-                "effect": {"count": fault.effect(), "unit": fault.unit},
+                "effect": {"count": fault.count, "unit": fault.unit},
             }
-            for fault in machine.faults
+            for fault in account.effects
         ],
-        "warnings": list(machine.warnings),
+        "warnings": list(watch.warnings),
     }
     return Result(finite(report), _blocks(metrics, ledger), _arrivals(ledger), _links(links), scenario.toml())
 
@@ -88,27 +98,27 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _engine(machine: Machine, cost: Cost, reached_ns: int) -> dict[str, Any]:
-    delivered = machine.clock.delivered
+def _engine(account: Account) -> dict[str, Any]:
     return {
-        "bus": "virtual",
-        "virtual_s": reached_ns / 1e9,
-        "wall_s": round(cost.wall_s, 3),
-        "cpu_s": round(cost.cpu_s, 3),
-        "deliveries": delivered,
-        "deliveries_per_s": round(delivered / cost.cpu_s) if cost.cpu_s else None,
-        "signatures_verified": machine.notary.verifications,
-        "peak_rss_mb": round(cost.peak_rss_mb, 1),
+        "bus": account.bus,
+        "virtual_s": account.reached_ns / 1e9,
+        "wall_s": round(account.wall_s, 3),
+        "cpu_s": round(account.cpu_s, 3),
+        "deliveries": account.deliveries,
+        "deliveries_per_s": round(account.deliveries / account.cpu_s) if account.cpu_s else None,
+        "signatures_verified": account.verifications,
+        "peak_rss_mb": round(account.peak_rss_mb, 1),
+        **account.more,
     }
 
 
-def _safety(machine: Machine, bound_check: str) -> dict[str, Any]:
-    expect = machine.scenario.expect
-    safety = [check.verdict() for check in machine.checks]
+def _safety(watch: Watch, account: Account, bound_check: str) -> dict[str, Any]:
+    expect = watch.scenario.expect
+    safety = [check.verdict() for check in watch.checks]
     vital = [
-        progress_verdict(machine.ledger.commits, expect.progress),
+        progress_verdict(watch.ledger.commits, expect.progress),
         non_vacuity_verdict(
-            machine.ledger.n, machine.clock.delivered, [(fault.name, fault.effect()) for fault in machine.faults]
+            watch.ledger.n, account.deliveries, [(fault.name, fault.count) for fault in account.effects]
         ),
         bound_verdict(bound_check),
     ]
@@ -128,11 +138,11 @@ def _check(verdict: Verdict) -> dict[str, Any]:
     return {"name": verdict.name, "ok": verdict.ok, "detail": verdict.detail}
 
 
-def _network(machine: Machine, links: dict[tuple[str, str], tuple[int, int]]) -> dict[str, Any]:
-    ledger = machine.ledger
-    drops = machine.bus.drops.copy()
-    for host in machine.hosts:
-        drops.update(host.dropped)
+def _network(watch: Watch, account: Account, links: dict[tuple[str, str], tuple[int, int]]) -> dict[str, Any]:
+    ledger = watch.ledger
+    drops = watch.traffic.drops.copy()
+    if account.receiver_down:
+        drops["receiver_down"] = account.receiver_down
     busiest = sorted(links.items(), key=lambda entry: (-entry[1][1], entry[0]))[:_BUSIEST]
     return {
         "messages": sum(ledger.messages.values()),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from network.constellation import Constellation
-from testbed.chance import python_random
+from node.chance import python_random
 from testbed.scenario.mistakes import Mistake
 from testbed.scenario.models import Committee, Scenario
 from testbed.scenario.places import GROUND, LABORATORY, PLANE, TERRESTRIAL

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from consensus.protocols import load_protocol
 from consensus.replica import AllToAll, Chained, Lottery, ProtocolFacts
 from network.plan import UNREACHABLE, Plan
-from testbed.assemble import committee_of, delay_draws, protocol_parameters
+from node.chance import numpy_random
 from testbed.bounds import FAR, Delays, IntArray, PlanDelays, all_to_all, chained, rank
 from testbed.statistics import summary
+from testbed.terms import committee_of, draws_of, protocol_parameters
 from testbed.units import seconds
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def block_bound(
 
 def monte_carlo_bound(scenario: Scenario, facts: ProtocolFacts, n: int, quorum: int) -> tuple[float, float]:
     """(mean, standard error) in ns of the median replica's finality at zero load, over fresh draws of all delays."""
-    draw = delay_draws(scenario, "bound")
+    draws = draws_of(scenario)
+    assert draws is not None, "only random delays need drawing"
+    draw = draws.drawer(numpy_random(scenario.seed, "bound"))
 
     def delays(times_ns: IntArray) -> IntArray:
         drawn = np.rint(np.maximum(draw(n * n), 0.0) * MS).astype(np.int64)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from network.clock import TimeStandsStillError
 from testbed.assemble import Machine, assemble
-from testbed.fold import Cost, fold
+from testbed.faults import fault_effects
+from testbed.fold import Account, fold
 from testbed.result import Result
 from testbed.units import seconds
 
@@ -62,14 +63,27 @@ def simulate(
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     with _interrupt_stops(machine), _no_collection():
         partial = _run(machine, seconds(scenario.duration_s), progress, wall_s)
-        cost = Cost(
-            wall_s=time.perf_counter() - wall_s,
-            cpu_s=time.process_time() - cpu_s,
-            peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-            partial=partial,
-        )
         # Still uninterrupted: a second Ctrl-C must not lose what the first one saved.
-        return fold(machine, cost)
+        return fold(
+            machine.watch, _account(machine, partial, time.perf_counter() - wall_s, time.process_time() - cpu_s)
+        )
+
+
+def _account(machine: Machine, partial: bool, wall_s: float, cpu_s: float) -> Account:
+    watch, clock, hosts = machine.watch, machine.clock, machine.hosts
+    affected = {number: channel.affected for number, channel in machine.struck.items()}
+    return Account(
+        bus="virtual",
+        reached_ns=clock.now_ns if partial else seconds(watch.scenario.duration_s),
+        partial=partial,
+        wall_s=wall_s,
+        cpu_s=cpu_s,
+        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        deliveries=clock.delivered,
+        verifications=machine.notary.verifications,
+        receiver_down=sum(host.receiver_down for host in hosts),
+        effects=fault_effects(watch.scenario, watch.sky, affected, [host.crashes_ns for host in hosts]),
+    )
 
 
 def _run(machine: Machine, end_ns: int, progress: Callable[[Progress], None] | None, began_s: float) -> bool:
@@ -92,7 +106,11 @@ def _run(machine: Machine, end_ns: int, progress: Callable[[Progress], None] | N
 def _progress(machine: Machine, end_ns: int, began_s: float) -> Progress:
     clock = machine.clock
     return Progress(
-        clock.now_ns / 1e9, end_ns / 1e9, len(machine.ledger.blocks), clock.delivered, time.perf_counter() - began_s
+        clock.now_ns / 1e9,
+        end_ns / 1e9,
+        len(machine.watch.ledger.blocks),
+        clock.delivered,
+        time.perf_counter() - began_s,
     )
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pytest
 
 from consensus.effects import Broadcast, CancelTimer, Committed, Effect, Entered, Persist, Send, SetTimer
 from consensus.messages import GENESIS, Block, Message, Payload, Proposal, QuorumCertificate, Vote
 from consensus.types import Height, ReplicaId, View
-from network.bus import Bus
+from network.bus import VirtualBus
 from network.channel import Propagation
 from network.clock import VirtualClock
 from network.plan import MatrixPlan
@@ -108,7 +107,7 @@ class Theatre:
         ]
         delay_ns = DELAY_NS * (1 - np.eye(3, dtype=np.int64))
         plan = MatrixPlan(["a", "b", "c"], delay_ns)
-        self.bus = Bus(self.clock, Propagation(plan), [host.deliver for host in self.hosts])
+        self.bus = VirtualBus(self.clock, Propagation(plan), [host.deliver for host in self.hosts])
         for host in self.hosts:
             host.attach(self.bus)
         for host in self.hosts:
@@ -245,7 +244,7 @@ def test_a_crash_forgets_timers_and_a_restart_gets_the_store() -> None:
 def test_what_arrives_meanwhile_is_lost_and_counted() -> None:
     stage = Theatre(at_start(Send(ReplicaId(1), VOTE)), down={1: [(100, 200)]}).run()
     assert stage.told(1, "receive") == []
-    assert stage.hosts[1].dropped == {"receiver_down": 1}
+    assert stage.hosts[1].receiver_down == 1
 
 
 def test_down_from_the_start_means_never_started() -> None:
@@ -256,22 +255,10 @@ def test_down_from_the_start_means_never_started() -> None:
     assert late.told(1, "receive") == [(170, 0, VOTE)]
 
 
-@pytest.mark.parametrize("windows", [[(100, 300), (200, 400)], [(200, 400), (100, 200)], [(100, 400), (200, 300)]])
-def test_overlapping_windows_are_one(windows: list[tuple[int, int | None]]) -> None:
-    stage = Theatre(down={0: windows}).run()
-    assert stage.logs[0] == [("start", 0, {}), ("start", 400, {})]
-    assert len(stage.hosts[0].crashes_ns) == 1
-
-
-def test_a_window_without_end_swallows_the_rest() -> None:
-    stage = Theatre(down={0: [(100, None), (200, 300)]}).run()
-    assert stage.logs[0] == [("start", 0, {})]
-
-
 def test_a_crash_while_the_cpu_is_busy_loses_what_it_was_busy_with() -> None:
     stage = Theatre(at_start(Send(ReplicaId(1), VOTE)), cpu=Cpu(verify_ns=40), down={1: [(120, 200)]}).run()
     assert stage.told(1, "receive") == []
-    assert stage.hosts[1].dropped == {"receiver_down": 1}
+    assert stage.hosts[1].receiver_down == 1
 
 
 def test_a_crash_between_persisting_and_sending_leaves_the_promise_and_no_message() -> None:

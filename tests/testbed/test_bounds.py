@@ -418,7 +418,7 @@ def test_a_quorum_too_small_is_faster_than_possible(protocol: str, mutant: Any) 
 @pytest.mark.parametrize("protocol", ["pbft", "hotstuff"])
 def test_delays_too_short_are_faster_than_possible(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A microsecond a message is enough: the check allows one nanosecond a hop."""
-    monkeypatch.setattr("testbed.assemble.Propagation", HastyLight)
+    monkeypatch.setattr("network.stack.Propagation", HastyLight)
     bound = run_matrix(protocol, constant(4, 10), 1.0).to_dict()["bound"]
     count = bound["check"].split()[1]
     assert bound["ratio_min"] < 1

@@ -1,0 +1,79 @@
+"""The terms of a run: all that a node must be told to carry its replica, and what it makes of them.
+
+The virtual engine makes the same things of the same terms, so nothing is wired twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from consensus.replica import Replica, Seat
+from consensus.types import Committee, ReplicaId
+from network.stack import Conditions
+from node.chance import numpy_random, python_random
+from node.host import Cpu
+from node.mempool import Mempool
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What every node of a run agrees on; times are integer nanoseconds."""
+
+    protocol: str
+    """A name of the menu, or "package.module:Class"."""
+    parameters: dict[str, Any]
+    committee: Committee
+    delta_ns: int
+    timeout_ns: int | None
+    seed: int
+    duration_ns: int
+    transactions_per_s: float
+    transaction_bytes: int
+    block_max_bytes: int
+    signatures: Literal["ed25519", "modelled"]
+    sign_ns: int
+    verify_ns: int
+    conditions: Conditions
+
+    @property
+    def cpu(self) -> Cpu:
+        """What cryptography costs."""
+        return Cpu(self.sign_ns, self.verify_ns)
+
+    def chance(self, consumer: str) -> np.random.Generator:
+        """The generator of one consumer."""
+        return numpy_random(self.seed, consumer)
+
+    def mempool(self) -> Mempool:
+        """The arrival process: the same for everybody, because it comes from the seed."""
+        rate = self.transactions_per_s
+        if not rate:
+            return Mempool(None, self.transaction_bytes)
+        rng = self.chance("workload")
+
+        def gaps(count: int) -> list[int]:
+            return [int(gap) for gap in np.rint(rng.exponential(1e9 / rate, count)).astype(np.int64)]
+
+        return Mempool(gaps, self.transaction_bytes)
+
+    def spawner(self, protocol: type[Replica], me: ReplicaId, mempool: Mempool) -> Callable[[], Replica]:
+        """What makes replica `me` anew each time its node starts."""
+        parameters = msgspec.convert(self.parameters, protocol.Parameters)
+
+        def spawn() -> Replica:
+            seat = Seat(
+                me=me,
+                committee=self.committee,
+                delta_ns=self.delta_ns,
+                timeout_ns=self.timeout_ns,
+                random=python_random(self.seed, f"replica/{me}"),
+                payloads=mempool.payload,
+                block_max_bytes=self.block_max_bytes,
+                parameters=parameters,
+            )
+            return protocol(seat)
+
+        return spawn

@@ -1,0 +1,97 @@
+"""From a scenario's tables and units to the terms that hosts and channels work by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from consensus.replica import Replica
+from consensus.types import Committee
+from network.faults import Window
+from network.stack import Conditions, Draws, Strike
+from node.terms import Terms
+from testbed.units import milliseconds, seconds
+
+if TYPE_CHECKING:
+    from testbed.scenario import Fault, Scenario
+    from testbed.sky import Sky
+
+
+def terms_of(scenario: Scenario, sky: Sky, protocol: type[Replica]) -> Terms:
+    """The terms of a scenario's run."""
+    timeout_ms = scenario.consensus.timeout_ms
+    return Terms(
+        protocol=scenario.consensus.protocol,
+        parameters=scenario.consensus.parameters,
+        committee=committee_of(scenario, protocol, sky.weights),
+        delta_ns=milliseconds(scenario.consensus.delta_ms),
+        timeout_ns=None if timeout_ms is None else milliseconds(timeout_ms),
+        seed=scenario.seed,
+        duration_ns=seconds(scenario.duration_s),
+        transactions_per_s=scenario.workload.transactions_per_s,
+        transaction_bytes=scenario.workload.transaction_bytes,
+        block_max_bytes=scenario.workload.block_max_bytes,
+        signatures=scenario.compute.signatures,
+        sign_ns=round(scenario.compute.sign_us * 1e3),
+        verify_ns=round(scenario.compute.verify_us * 1e3),
+        conditions=conditions_of(scenario, sky),
+    )
+
+
+def committee_of(scenario: Scenario, protocol: type[Replica], weights: tuple[float, ...]) -> Committee:
+    """The committee: one replica per weight, with the protocol's quorum or the scenario's."""
+    return Committee.of(
+        len(weights), resilience=protocol.facts.resilience, quorum=scenario.consensus.quorum, weights=weights
+    )
+
+
+def protocol_parameters(scenario: Scenario, protocol: type[Replica]) -> Any:
+    """The protocol's own parameters, defaults filled in."""
+    return msgspec.convert(scenario.consensus.parameters, protocol.Parameters)
+
+
+def draws_of(scenario: Scenario) -> Draws | None:
+    """How a `normal` or `uniform` network draws its one-way delays; None for all others."""
+    network = scenario.network
+    if network.model == "normal":
+        return Draws("normal", network.delay_mean_ms or 0.0, network.delay_std_ms or 0.0)
+    if network.model == "uniform":
+        return Draws("uniform", network.delay_low_ms or 0.0, network.delay_high_ms or 0.0)
+    return None
+
+
+def conditions_of(scenario: Scenario, sky: Sky) -> Conditions:
+    """What the scenario's network and its faults do to a passage."""
+    network = scenario.network
+    return Conditions(
+        draws=draws_of(scenario),
+        processing_ns_per_hop=round(network.processing_us_per_hop * 1e3),
+        transmission=not network.laboratory,
+        loss=network.loss,
+        strikes=tuple(
+            _strike(sky, number, fault)
+            for number, fault in enumerate(scenario.fault)
+            if fault.kind in ("partition", "loss", "slow")
+        ),
+    )
+
+
+def window_of(fault: Fault) -> Window:
+    """When a fault is on."""
+    return Window(seconds(fault.begin_s), None if fault.end_s is None else seconds(fault.end_s))
+
+
+def _strike(sky: Sky, number: int, fault: Fault) -> Strike:
+    target, window = sky.target(fault.targets), window_of(fault)
+    assert fault.kind in ("partition", "loss", "slow")
+    return Strike(
+        number=number,
+        kind=fault.kind,
+        begin_ns=window.begin_ns,
+        end_ns=window.end_ns,
+        members=tuple(sorted(target.replicas)),
+        pairs=tuple(sorted(target.pairs)),
+        delay_ns=milliseconds(fault.delay_ms or 0.0),
+        probability=fault.rate or 0.0,
+    )

@@ -1,0 +1,106 @@
+"""Everything that watches a run, whichever engine runs it: the folds over its trace, and what they judge by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from consensus.replica import Lottery, ProtocolFacts, Replica
+from consensus.types import Committee
+from network.bus import Directions
+from network.plan import Plan
+from network.traffic import Traffic
+from node.keys import Notary
+from node.mempool import Mempool
+from node.trace import Observer
+from node.wire import Envelope
+from testbed.checks import Agreement, CertificateSoundness, Check, CommitOrder, NoDoubleVote, Validity
+from testbed.digest import Digest
+from testbed.ledger import Ledger
+
+if TYPE_CHECKING:
+    from node.terms import Terms
+    from testbed.scenario import Scenario
+    from testbed.sky import Sky
+
+
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """The observers of one run, with the scenario, the plan and the protocol that their findings are about."""
+
+    scenario: Scenario
+    sky: Sky
+    protocol: type[Replica]
+    committee: Committee
+    mempool: Mempool
+    traffic: Traffic
+    ledger: Ledger
+    digest: Digest
+    checks: list[Check]
+    warnings: tuple[str, ...]
+
+    @property
+    def facts(self) -> ProtocolFacts:
+        """What is known of the protocol before the run."""
+        return self.protocol.facts
+
+    @property
+    def plan(self) -> Plan:
+        """The delays between the members."""
+        return self.sky.plan
+
+    def observers(self) -> list[Observer]:
+        """Who wants to be told of the trace."""
+        return [self.digest, self.ledger, TrafficWatch(self.traffic, self.committee.n), *self.checks]
+
+
+class TrafficWatch(Observer):
+    """Counts what each message does to the links, as it leaves."""
+
+    def __init__(self, traffic: Traffic, n: int) -> None:
+        self._traffic = traffic
+        self._directions = Directions(n)
+
+    def sent(self, now_ns: int, envelope: Envelope, due_ns: Any, taken_ns: int) -> None:
+        targets = self._directions.targets(envelope.sender, envelope.to)
+        self._traffic.count(envelope.sender, targets, due_ns, envelope.size_bytes, now_ns)
+
+
+def watch_run(sky: Sky, protocol: type[Replica], terms: Terms, mempool: Mempool, notary: Notary) -> Watch:
+    """Everyone who watches a run of `sky.scenario`; `notary` is the checks' own, or one they may share."""
+    scenario, committee = sky.scenario, terms.committee
+    n = committee.n
+    checks: list[Check] = [
+        Agreement(),
+        CommitOrder(n),
+        Validity(protocol.facts, committee, notary, mempool),
+        NoDoubleVote(protocol.facts, frozenset(range(n))),
+        CertificateSoundness(protocol.facts, committee, notary),
+    ]
+    return Watch(
+        scenario=scenario,
+        sky=sky,
+        protocol=protocol,
+        committee=committee,
+        mempool=mempool,
+        traffic=Traffic(sky.plan),
+        ledger=Ledger(n),
+        digest=Digest(f"{protocol.facts.name}/{n}".encode()),
+        checks=checks,
+        warnings=(*sky.warnings, *_quorum_warning(scenario, protocol, n), *_weights_warning(protocol, committee)),
+    )
+
+
+def _quorum_warning(scenario: Scenario, protocol: type[Replica], n: int) -> tuple[str, ...]:
+    quorum = scenario.consensus.quorum
+    safe = Committee.of(n, resilience=protocol.facts.resilience).quorum
+    if quorum is None or quorum == safe or protocol.facts.timeout_deltas is None:
+        return ()
+    kind = "unsafe" if quorum < safe else "larger than needed"
+    return (f"consensus.quorum = {quorum} is {kind} for n = {n}: any two quorums share an honest replica from {safe}",)
+
+
+def _weights_warning(protocol: type[Replica], committee: Committee) -> tuple[str, ...]:
+    if isinstance(protocol.facts.shape, Lottery) or len(set(committee.weights)) == 1:
+        return ()
+    return (f"committee.weight is a share of hash power: {protocol.facts.name} gives every replica one vote",)
