@@ -17,7 +17,7 @@ import numpy.typing as npt
 from network.constants import SECOND_NS
 from network.links import LinkRates, Links, Topology
 from network.nodes import Fibre, Nodes
-from network.plan import UNREACHABLE, Outage, Snapshot
+from network.plan import UNREACHABLE, Outage, Snapshot, boundaries_ns
 from network.routing import Graph, RouteTrees, find_routes
 
 IntArray = npt.NDArray[np.int64]
@@ -116,6 +116,14 @@ class OrbitPlan:
             snapshot = self._snapshots[instant_ns] = self._snapshot(begin_ns, instant_ns)
             _forget_oldest(self._snapshots)
         return snapshot
+
+    def changes_ns(self, until_ns: int) -> list[int]:
+        """See `Plan.changes_ns`."""
+        times_ns = set(boundaries_ns(self._outages, until_ns))
+        for interval_ns in (self._update_interval_ns, self._reconfiguration_interval_ns):
+            if interval_ns is not None:
+                times_ns.update(range(interval_ns, until_ns + 1, interval_ns))
+        return sorted(times_ns)
 
     def _interval_begin_ns(self, now_ns: int) -> int:
         begin_ns = _grid(now_ns, self._reconfiguration_interval_ns)

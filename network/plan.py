@@ -70,6 +70,9 @@ class Plan(Protocol):
     def at(self, now_ns: int) -> Snapshot:
         """The snapshot in force `now_ns` after the start; the same object within an update step."""
 
+    def changes_ns(self, until_ns: int) -> list[int]:
+        """The times in (0, `until_ns`] at which another snapshot may come into force, ascending."""
+
 
 @dataclass(frozen=True)
 class Outage:
@@ -91,6 +94,12 @@ class Outage:
     def boundaries_ns(self) -> tuple[int, ...]:
         """The times at which the network changes because of this outage."""
         return (self.begin_ns,) if self.end_ns is None else (self.begin_ns, self.end_ns)
+
+
+def boundaries_ns(outages: Sequence[Outage], until_ns: int) -> list[int]:
+    """The times in (0, `until_ns`] at which outages begin or end, ascending."""
+    times_ns = {time_ns for outage in outages for time_ns in outage.boundaries_ns}
+    return sorted(time_ns for time_ns in times_ns if 0 < time_ns <= until_ns)
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,10 @@ class MatrixPlan:
         if active not in self._snapshots:
             self._snapshots[active] = self._snapshot(active)
         return self._snapshots[active]
+
+    def changes_ns(self, until_ns: int) -> list[int]:
+        """See `Plan.changes_ns`."""
+        return boundaries_ns(self._outages, until_ns)
 
     def _snapshot(self, active: frozenset[int]) -> Snapshot:
         delay_ns = self._delay_ns.copy()

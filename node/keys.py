@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from consensus.messages import Evidence, Message
 from consensus.types import ReplicaId
+from node.signing import SigningKey, is_signed
 from node.wire import Envelope, signed_bytes
 
 _REMEMBERED = 1 << 17
@@ -31,23 +29,23 @@ def _secret(seed: bytes, replica: int) -> bytes:
 
 
 class Ed25519:
-    """Real signatures (RFC 8032) with keys derived from a seed, so that a run can be repeated."""
+    """Real signatures: everybody's public keys, and the private ones of those who sign here."""
 
-    def __init__(self, n: int, seed: bytes) -> None:
-        self._private = [Ed25519PrivateKey.from_private_bytes(_secret(seed, i)) for i in range(n)]
-        self._public = [key.public_key() for key in self._private]
+    def __init__(self, private: Mapping[ReplicaId, SigningKey], public: Sequence[bytes]) -> None:
+        self._private = private
+        self._public = public
+
+    @classmethod
+    def derived(cls, n: int, seed: bytes) -> Ed25519:
+        """All keys of a committee, derived from a seed, so that a run in virtual time can be repeated."""
+        keys = {ReplicaId(i): SigningKey(_secret(seed, i)) for i in range(n)}
+        return cls(keys, [key.public for key in keys.values()])
 
     def sign(self, replica: ReplicaId, statement: bytes) -> bytes:
         return self._private[replica].sign(statement)
 
     def verify(self, replica: ReplicaId, statement: bytes, signature: bytes) -> bool:
-        if not 0 <= replica < len(self._public):
-            return False
-        try:
-            self._public[replica].verify(signature, statement)
-        except InvalidSignature:
-            return False
-        return True
+        return 0 <= replica < len(self._public) and is_signed(statement, signature, self._public[replica])
 
 
 class Modelled:

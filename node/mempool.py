@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from itertools import accumulate
 
 from consensus.messages import Block, Payload
 
@@ -31,10 +32,8 @@ class Mempool:
         if self._gaps is None:
             return 0
         while not self._arrivals_ns or self._arrivals_ns[-1] <= now_ns:
-            last = self._arrivals_ns[-1] if self._arrivals_ns else 0
-            for gap in self._gaps(_CHUNK):
-                last += gap
-                self._arrivals_ns.append(last)
+            last = self._arrivals_ns.pop() if self._arrivals_ns else None
+            self._arrivals_ns += accumulate(self._gaps(_CHUNK), initial=last)
         return bisect_right(self._arrivals_ns, now_ns)
 
     def arrivals_ns(self, payload: Payload) -> list[int]:

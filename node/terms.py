@@ -55,7 +55,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         rng = self.chance("workload")
 
         def gaps(count: int) -> list[int]:
-            return [int(gap) for gap in np.rint(rng.exponential(1e9 / rate, count)).astype(np.int64)]
+            drawn: list[int] = np.rint(rng.exponential(1e9 / rate, count)).astype(np.int64).tolist()
+            return drawn
 
         return Mempool(gaps, self.transaction_bytes)
 

@@ -45,8 +45,8 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
     protocol = protocol or load_protocol(scenario.consensus.protocol)
     terms = terms_of(scenario, sky, protocol)
     n = terms.committee.n
-    scheme_class = Ed25519 if terms.signatures == "ed25519" else Modelled
-    notary = Notary(scheme_class(n, seed_bytes(terms.seed, "keys")), DOMAIN)
+    make_scheme = Ed25519.derived if terms.signatures == "ed25519" else Modelled
+    notary = Notary(make_scheme(n, seed_bytes(terms.seed, "keys")), DOMAIN)
     mempool = terms.mempool()
     watch = watch_run(sky, protocol, terms, mempool, notary)
     clock, trace = VirtualClock(), Trace(watch.observers())

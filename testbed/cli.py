@@ -5,6 +5,7 @@ Exit codes: 0 done and safe; 1 a safety or liveness check failed; 2 the user's m
 3 a run that finished but is invalid; 130 stopped by Ctrl-C.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -49,6 +50,17 @@ def run(
     seed: Seed = None,
     sets: Sets = None,
     bus: Annotated[str, typer.Option(metavar="virtual|mqtt", help="What carries the messages.")] = "virtual",
+    broker: Annotated[
+        str | None,
+        typer.Option(metavar="URL|NAME", help="With --bus mqtt: mqtt://[user@]host:port, or which broker to start."),
+    ] = None,
+    time_scale: Annotated[
+        float | None, typer.Option(metavar="X", help="With --bus mqtt: wall seconds per emulated second.")
+    ] = None,
+    by_hand: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N …", min=0, help="With --bus mqtt: replicas whose nodes you start yourself."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where artefacts go. [default: runs/SCENARIO-seedN]")
     ] = None,
@@ -57,10 +69,24 @@ def run(
     """Run a scenario; a table on stdout, artefacts in a folder."""
     from testbed.commands.run import run_scenario
 
-    if bus != "virtual":
-        allowed = "does not exist yet; for now it must be virtual" if bus == "mqtt" else "must be virtual or mqtt"
-        raise typer.BadParameter(f"{bus}: {allowed}", param_hint="--bus")
-    return run_scenario(scenario, _overrides(seed, sets), out, as_json)
+    if bus not in ("virtual", "mqtt"):
+        raise typer.BadParameter(f"{bus}: must be virtual or mqtt", param_hint="--bus")
+    settings = _overrides(seed, sets)
+    for option, key, value in (("--broker", "broker", broker), ("--time-scale", "time_scale", time_scale)):
+        if value is not None:
+            _needs_nodes(bus, option)
+            settings = (*settings, f"mqtt.{key}={json.dumps(value)}")
+    if by_hand:
+        _needs_nodes(bus, "--by-hand")
+    return run_scenario(scenario, settings, out, as_json, bus == "mqtt", frozenset(by_hand or ()))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def node(context: typer.Context) -> int:
+    """Run one replica as a process of its own, on a broker."""
+    from node.__main__ import main as be_node
+
+    return be_node(context.args)
 
 
 @app.command()
@@ -156,6 +182,11 @@ def _is_setting(word: str) -> bool:
     return "=" in word and not word.startswith("-")
 
 
+def _needs_nodes(bus: str, option: str) -> None:
+    if bus != "mqtt":
+        raise typer.BadParameter("goes with --bus mqtt", param_hint=option)
+
+
 def _is_number(word: str) -> bool:
     try:
         float(word)
@@ -168,7 +199,12 @@ def _is_endpoint(word: str) -> bool:
     return "/" in word and not word.endswith(".toml") and not word.startswith("-")
 
 
-_SEVERAL: dict[str, Callable[[str], bool]] = {"--set": _is_setting, "--at": _is_number, "--between": _is_endpoint}
+_SEVERAL: dict[str, Callable[[str], bool]] = {
+    "--set": _is_setting,
+    "--at": _is_number,
+    "--between": _is_endpoint,
+    "--by-hand": str.isdecimal,
+}
 
 
 def _overrides(seed: int | None, sets: Sequence[str] | None) -> tuple[str, ...]:

@@ -121,6 +121,9 @@ class _At:
     def at(self, now_ns: int) -> Any:
         return self._snapshot
 
+    def changes_ns(self, until_ns: int) -> list[int]:
+        return []
+
 
 def _floor_check(watch: Watch, compared: list[_Compared]) -> str:
     """Nothing may be faster than the bound, wherever the bound means something."""

@@ -42,6 +42,12 @@ class Result:
         """Whether every check found what the scenario expects."""
         return bool(self.report["safety"]["ok"])
 
+    @property
+    def invalid(self) -> str | None:
+        """Why a run over real processes says nothing about its network; None if it does."""
+        sentence: str | None = self.report["engine"].get("invalid")
+        return sentence
+
     def to_dict(self) -> dict[str, Any]:
         """The content of `result.json`: numbers, texts, lists and tables only."""
         return self.report

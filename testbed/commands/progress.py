@@ -4,6 +4,9 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from testbed.launch.run import NodesProgress
     from testbed.simulation import Progress
 
 
@@ -38,3 +41,40 @@ def progress_text(progress: "Progress") -> str:
         minutes, seconds = divmod(round(max(left_s, 0.0)), 60)
         parts.append(f"ETA {minutes}:{seconds:02d}")
     return "   ".join(parts)
+
+
+class NodesTable:
+    """Keeps a table of nodes up to date at the end of a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+
+    def __call__(self, progress: "NodesProgress") -> None:
+        if not self._live.is_started:
+            self._live.start()
+        self._live.update(nodes_table(progress), refresh=True)
+
+    def clear(self) -> None:
+        """Leave nothing behind."""
+        self._live.stop()
+
+
+def nodes_table(progress: "NodesProgress") -> "RenderableType":
+    """A row for each node: alive, view, height, lateness."""
+    from rich.table import Table
+
+    ready = sum(node.ready for node in progress.nodes)
+    title = f"{progress.virtual_s:.1f} / {progress.duration_s:g} s"
+    if progress.virtual_s < 0:
+        title = f"{ready} of {len(progress.nodes)} nodes ready"
+    table = Table(title=title, title_justify="left", box=None)
+    for name in ("node", "endpoint", "", "view", "height", "deliveries", "late p99, ms", "restarts"):
+        table.add_column(name, justify="left" if name in ("endpoint", "") else "right")
+    for node in progress.nodes:
+        state = "starting" if not node.ready else "silent" if not node.alive else "up" if node.up else "down"
+        numbers = f"{node.view:,}", f"{node.height:,}", f"{node.deliveries:,}", f"{node.lateness_ms:.2f}"
+        table.add_row(str(node.replica), node.endpoint, state, *numbers, str(node.restarts))
+    return table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from testbed.commands.progress import ProgressLine
+from testbed.commands.progress import NodesTable, ProgressLine
 from testbed.commands.terminal import (
     check_writable,
     print_json,
@@ -20,26 +20,34 @@ from testbed.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
     from testbed.result import Result
+    from testbed.sky import Sky
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, FAILED, INVALID, INTERRUPTED = 0, 1, 3, 130
 
 
 @sentences_for_mistakes
-def run_scenario(path: Path, overrides: Sequence[str], out: Path | None, as_json: bool) -> int:
-    """Run, print, write. Whatever can be found wrong is found before the run."""
+def run_scenario(
+    path: Path, overrides: Sequence[str], out: Path | None, as_json: bool, nodes: bool, by_hand: frozenset[int]
+) -> int:
+    """Run, print, write. Whatever can be found wrong is found before the run.
+
+    With `nodes`, every replica is a process of its own; somebody else starts those `by_hand`.
+    """
     scenario = load_scenario(path, overrides)
     folder = out or Path("runs") / f"{path.stem}-seed{scenario.seed}"
     check_writable(folder, "--out")
     # Imported when the scenario is known to be right: mistakes should not wait for the engine.
     from testbed.report.table import render
 
-    result = _watched_run(scenario)
+    result = _run_nodes(scenario, by_hand) if nodes else _watched_run(scenario)
     _write(result, folder)
     if as_json:
         print_json(result.to_dict())
     else:
         print_table(render(result))
         print(f"artefacts in {folder}", file=sys.stderr)
+    if result.invalid is not None:
+        print(f"invalid: {result.invalid}", file=sys.stderr)
     if not result.ok:
         version = result.to_dict()["quorbit"]
         print(f"repeat with: quorbit run {folder / 'scenario.toml'}   (quorbit {version})", file=sys.stderr)
@@ -63,6 +71,44 @@ def _watched_run(scenario: Scenario) -> "Result":
     return result
 
 
+def _run_nodes(scenario: Scenario, by_hand: frozenset[int]) -> "Result":
+    """The run over real processes, with a table of them while it lasts."""
+    from testbed.launch.run import LaunchError, Options, simulate_on_nodes
+    from testbed.sky import build_sky
+
+    sky = build_sky(scenario)
+    warn(sky.warnings)
+    _check_by_hand(sky, by_hand)
+    table = NodesTable() if sys.stderr.isatty() else None
+    try:
+        result = simulate_on_nodes(scenario, sky, Options(by_hand=by_hand, progress=table))
+    except LaunchError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(FAILED) from None
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--broker") from None
+    finally:
+        if table is not None:
+            table.clear()
+    warn(warning for warning in result.to_dict()["warnings"] if warning not in sky.warnings)
+    return result
+
+
+def _check_by_hand(sky: "Sky", by_hand: frozenset[int]) -> None:
+    """Who is started by hand is in the committee, and is not to be killed by a launcher that did not start it."""
+    from testbed.faults import crashes_of
+
+    n = len(sky.plan.endpoints)
+    if strangers := sorted(replica for replica in by_hand if replica >= n):
+        raise typer.BadParameter(f"{strangers[0]}: replicas are 0 to {n - 1}", param_hint="--by-hand")
+    crashes = crashes_of(sky.scenario, sky)
+    if crashing := sorted(replica for replica in by_hand if crashes[replica]):
+        raise typer.BadParameter(
+            f"{crashing[0]}: the scenario crashes this replica, which only the launcher that started it can do",
+            param_hint="--by-hand",
+        )
+
+
 def _write(result: "Result", folder: Path) -> None:
     """All artefacts, whatever is pressed meanwhile: Ctrl-C keeps what was measured."""
     try:
@@ -73,7 +119,9 @@ def _write(result: "Result", folder: Path) -> None:
 
 
 def exit_code(result: "Result") -> int:
-    """130 for a run that was stopped, 1 for one that failed a check, else 0."""
+    """130 for a run that was stopped, 1 for one that failed a check, 3 for one that was late, else 0."""
     if result.partial:
         return INTERRUPTED
-    return DONE if result.ok else FAILED
+    if not result.ok:
+        return FAILED
+    return DONE if result.invalid is None else INVALID

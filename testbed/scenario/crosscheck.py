@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from network.broker import BrokerAddress
 from network.elements import read_elements
+from testbed.launch.brokers import BROKERS
 from testbed.scenario.base import UnreadableError
 from testbed.scenario.check_committee import check_block, check_matrix_size
 from testbed.scenario.check_faults import check_fault
 from testbed.scenario.check_protocol import check_protocol, check_quorum
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import ABSENT, Mistake, readable
-from testbed.scenario.models import Mqtt, Scenario
+from testbed.scenario.models import Scenario
 from testbed.scenario.places import PLACES, Places
 from testbed.scenario.quantities import nothing_called
 from testbed.scenario.space import LABORATORY_MODELS, Elements, Shell, Walker
@@ -156,10 +158,18 @@ def check_terrestrial(places: Places) -> Iterator[Mistake]:
 
 
 def check_mqtt(places: Places) -> Iterator[Mistake]:
-    """Nothing is asked of real nodes, which do not exist yet."""
-    for key, value in places.draft.mqtt:
-        if value != Mqtt.model_fields[key].default:
-            yield Mistake(("mqtt", key), "does not exist yet; for now it must be left out", value)
+    """A broker has a URL, or is one of those that can be started."""
+    broker = places.draft.mqtt.broker
+    names = tuple(one.name for one in BROKERS)
+    if broker is None or broker in names:
+        return
+    try:
+        if "://" not in broker:
+            raise ValueError(f"must be mqtt://host:port, mqtts://host:port, or a broker to start: {', '.join(names)}")
+        BrokerAddress.parse(broker)
+    except ValueError as error:
+        # What may hold a password is not shown.
+        yield Mistake(("mqtt", "broker"), str(error), ABSENT if "@" in broker else broker)
 
 
 def _table(read: Callable[[Path], Any], file: Path, path: KeyPath) -> Iterator[Mistake]:

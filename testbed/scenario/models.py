@@ -155,14 +155,15 @@ class Expect(Table):
 
 
 class Mqtt(Table):
-    """Real processes over a broker. They do not exist yet: for now every key keeps its default."""
+    """Real processes over a broker, for `quorbit run --bus mqtt`."""
 
     broker: Text | None = None
-    """Such as "mqtt://localhost:1883"; one is started when left out."""
+    """Such as "mqtt://localhost:1883" or "mqtts://user@host"; or "mosquitto", "nats", "amqtt" to start one; when left
+    out, the first of these that is installed. Passwords come from the environment, never from here."""
     time_scale: Positive = 1.0
-    """Wall seconds per virtual second."""
+    """Wall seconds per emulated second: more than 1 keeps large committees valid on small machines."""
     lateness_budget_ms: Milliseconds = 5.0
-    """A run whose p99 lateness exceeds this is invalid."""
+    """A run whose p99 lateness, in emulated ms, exceeds this is invalid."""
 
 
 class Scenario(Table):
@@ -198,7 +199,7 @@ class Scenario(Table):
     expect: Expect = Field(default_factory=Expect)
     """What the run must show."""
     mqtt: Mqtt = Field(default_factory=Mqtt)
-    """Real nodes, which do not exist yet."""
+    """Real nodes: their broker and their time."""
 
     _sources: Sources = PrivateAttr(default_factory=lambda: Sources("scenario"))
 

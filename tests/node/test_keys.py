@@ -12,7 +12,7 @@ from consensus.types import Height, ReplicaId, View
 from node.keys import Ed25519, Modelled, Notary
 from node.wire import Envelope, signed_bytes
 
-SCHEMES = [Ed25519, Modelled]
+SCHEMES = [Ed25519.derived, Modelled]
 BLOCK = Block(GENESIS.id, Height(1), View(1), ReplicaId(1), Payload(0, 0, 0))
 VOTE = Vote("vote", View(1), Height(1), BLOCK.id)
 
@@ -53,7 +53,7 @@ def test_ed25519_is_rfc_8032() -> None:
     """Section 7.1, test 1: the signature of the empty message is this one, so keys are used as they are."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    scheme = Ed25519(1, b"seed")
+    scheme = Ed25519.derived(1, b"seed")
     scheme._private[0] = Ed25519PrivateKey.from_private_bytes(
         bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
     )

@@ -1,0 +1,75 @@
+"""Getting in: which broker a run uses, and the files by which each node may use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from network.broker import BrokerAddress
+from node import topics
+from node.signing import SigningKey
+from testbed.launch.brokers import BROKERS, LOOPBACK, Account, Broker, choose_broker, free_port, write_privately
+from testbed.launch.guard import Warden
+
+
+@dataclass(frozen=True)
+class Access:
+    """A broker, and the addresses at which the launcher and each replica's node may use it."""
+
+    name: str
+    """A broker's name, or its URL."""
+    launcher: BrokerAddress
+    nodes: tuple[BrokerAddress, ...]
+
+
+def broker_named(value: str | None) -> Broker | BrokerAddress:
+    """The broker that a scenario or a command line asks for: a URL, the name of one to start, or the best there is.
+
+    Raises ValueError with one sentence.
+    """
+    if value is not None and "://" in value:
+        return BrokerAddress.parse(value)
+    if value is not None and value not in (one.name for one in BROKERS):
+        names = ", ".join(one.name for one in BROKERS)
+        raise ValueError(f"must be mqtt://host:port, mqtts://host:port, or a broker to start: {names}")
+    return choose_broker(value)
+
+
+def open_broker(
+    chosen: Broker | BrokerAddress, run: str, n: int, warden: Warden, environment: Mapping[str, str]
+) -> Access:
+    """Ways into a broker that runs already, with the environment's credentials, or into one that starts now."""
+    if isinstance(chosen, BrokerAddress):
+        address = chosen.with_credentials(environment)
+        return Access(address.url, address, (address,) * n)
+    reads = (f"{topics.root(run)}/#",)
+    launcher = Account.fresh("launcher", topics.launcher_writes(run), reads)
+    nodes = [Account.fresh(f"node-{replica}", topics.node_writes(run, replica), reads) for replica in range(n)]
+    port = free_port()
+    warden.keep(chosen.prepare(warden.folder, port, [launcher, *nodes]))
+
+    def address_of(account: Account) -> BrokerAddress:
+        return BrokerAddress(LOOPBACK, port, user=account.user, password=account.password)
+
+    return Access(chosen.name, address_of(launcher), tuple(map(address_of, nodes)))
+
+
+def node_arguments(folder: Path, run: str, replica: int, key: SigningKey, address: BrokerAddress) -> list[str]:
+    """What to start a node with; its key and its password go into files that only their owner can read."""
+    key_file = folder / f"{replica}.key"
+    write_privately(key_file, key.pem().decode())
+    arguments = ["--broker", address.url, "--run", run, "--replica", str(replica), "--key", str(key_file)]
+    if address.password is not None:
+        password_file = folder / f"{replica}.password"
+        write_privately(password_file, address.password + "\n")
+        arguments += ["--password-file", str(password_file)]
+    return arguments
+
+
+def by_hand_sentences(arguments: Mapping[int, Sequence[str]]) -> list[str]:
+    """How to start the nodes that the launcher does not, each in a shell of its own."""
+    if not arguments:
+        return []
+    lines = [f"quorbit node {' '.join(words)}" for _, words in sorted(arguments.items())]
+    return [f"start {len(lines)} nodes by hand, each with its own command:", *lines]

@@ -1,0 +1,92 @@
+"""The keeper of one node: starts its process, kills it when the scenario says so, starts it again when it is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from testbed.launch.guard import tail
+
+MANY_DEATHS = 100
+"""So many unplanned deaths of one node are no accidents."""
+
+
+class NodeFailedError(Exception):
+    """A node's process ended by itself with an error, in one sentence and the end of its log."""
+
+
+class NodeKeeper:
+    """Keeps one node's process alive until it may go.
+
+    The node itself knows when it is to be down: what is started in that time waits for its end.
+    """
+
+    def __init__(self, replica: int, command: Sequence[str], log: Path, process_group: int) -> None:
+        self.replica = replica
+        self.deaths_ns: list[int] = []
+        """Unix times at which the process was dead."""
+        self.done = False
+        """Whether the node may end."""
+        self.restarts = 0
+        self._command = command
+        self.log = log
+        self._process_group = process_group
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The living process."""
+        return None if self._process is None else self._process.pid
+
+    def kill(self) -> None:
+        """kill -9, as a crash does it."""
+        self._signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask the node to leave."""
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+    async def keep(self) -> None:
+        """Have a process until the node is done. Raises `NodeFailedError`."""
+        while not self.done:
+            code = await self._one_life()
+            if self.done:
+                return
+            if code > 0:
+                raise NodeFailedError(f"node {self.replica} failed (exit code {code}); its log ends:\n{tail(self.log)}")
+            self.deaths_ns.append(time.time_ns())
+            self.restarts += 1
+            if self.restarts > MANY_DEATHS:
+                raise NodeFailedError(
+                    f"node {self.replica} died {self.restarts} times; its log ends:\n{tail(self.log)}"
+                )
+
+    async def _one_life(self) -> int:
+        with self.log.open("ab") as log:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=self._process_group,
+            )
+        try:
+            return await process.wait()
+        finally:
+            self._process = None
+
+
+async def at_unix_ns(time_ns: int, action: Callable[[], None]) -> None:
+    """Do something at a time of the wall clock."""
+    await asyncio.sleep(max(0.0, (time_ns - time.time_ns()) / 1e9))
+    action()

@@ -1,0 +1,256 @@
+"""A run over real processes: a broker, a node for each replica, a common start, and one result in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from consensus.protocols import load_protocol
+from consensus.types import ReplicaId
+from network.mqtt import BrokerError
+from network.timetable import Timetable
+from node.brief import Brief, brief_for
+from node.frames import run_name
+from node.signing import SigningKey
+from testbed.faults import crashes_of, windows_down
+from testbed.launch.access import broker_named, by_hand_sentences, node_arguments, open_broker
+from testbed.launch.desk import Desk, NodeView
+from testbed.launch.fold import Gathered, fold_nodes
+from testbed.launch.guard import Warden, private_folder, tail
+from testbed.launch.keeper import NodeFailedError, NodeKeeper, at_unix_ns
+from testbed.terms import terms_of
+
+if TYPE_CHECKING:
+    from testbed.result import Result
+    from testbed.scenario import Scenario
+    from testbed.sky import Sky
+
+READY_S = 30.0
+READY_S_PER_NODE = 2.0
+"""How long our nodes may take to be ready: on one core, each loads its programs for about half a second."""
+LEAD_S = 1.0
+"""From all being ready to the start: time for everybody to hear of it."""
+HAND_IN_S = 120.0
+"""How long our nodes may take to hand in."""
+LEAVE_S = 5.0
+"""How long nodes that have handed in, or were told to stop, may take to go; the warden ends those that do not."""
+REPORT_S = 0.5
+
+
+class LaunchError(Exception):
+    """A run over processes could not be done, in one sentence."""
+
+
+@dataclass(frozen=True)
+class NodesProgress:
+    """How far a run over processes has come."""
+
+    virtual_s: float
+    """Negative before the start."""
+    duration_s: float
+    nodes: Sequence[NodeView]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a scenario's nodes, where that differs from the usual."""
+
+    by_hand: frozenset[int] = frozenset()
+    """Replicas whose nodes somebody else starts."""
+    tell: Callable[[str], None] = lambda sentence: print(sentence, file=sys.stderr)
+    """Where to say what the user must know or do."""
+    progress: Callable[[NodesProgress], None] | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    """Where the credentials for a broker come from."""
+
+
+def simulate_on_nodes(scenario: Scenario, sky: Sky, options: Options | None = None) -> Result:
+    """Run a scenario over real processes and a broker, in real time, and return what happened.
+
+    Ctrl-C ends the run early: the result holds what was measured so far and is marked partial. Raises `LaunchError`
+    when there is nothing to report: no broker, nodes that never got ready, a node that failed; ValueError for a broker
+    that is none.
+    """
+    run = _Run(scenario, sky, options or Options())
+    with _Interruption() as interruption, Warden.start(private_folder()) as warden:
+        try:
+            gathered = asyncio.run(run.gather(warden, interruption))
+        except* (BrokerError, NodeFailedError, LaunchError) as errors:
+            raise LaunchError(_first_sentence(errors)) from None
+        if gathered is None:
+            raise KeyboardInterrupt
+        return fold_nodes(sky, run.protocol, run.terms, gathered)
+
+
+class _Interruption:
+    """Ctrl-C, or being asked to end, as something to wait for."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> _Interruption:
+        main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+        self._before = {number: signal.signal(number, self._ask) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = True
+
+
+class _Run:
+    """One run: whom it starts, when, and what comes of it."""
+
+    def __init__(self, scenario: Scenario, sky: Sky, options: Options) -> None:
+        self.protocol = load_protocol(scenario.consensus.protocol)
+        self.terms = terms_of(sky.scenario, sky, self.protocol)
+        self._scenario = sky.scenario
+        self._sky = sky
+        self._options = options
+        self._n = self.terms.committee.n
+        self._down = [tuple(windows_down(windows)) for windows in crashes_of(sky.scenario, sky)]
+        self._broker = broker_named(scenario.mqtt.broker)
+        self._keepers: dict[int, NodeKeeper] = {}
+
+    async def gather(self, warden: Warden, interruption: _Interruption) -> Gathered | None:
+        """Run everything; None if it was interrupted before there was anything to report."""
+        began_s = time.perf_counter()
+        key = SigningKey.generate()
+        run = run_name(key.public)
+        warning = getattr(self._broker, "warning", "")
+        if warning:
+            self._options.tell(f"warning: {warning}")
+        access = open_broker(self._broker, run, self._n, warden, self._options.environment)
+        keys = [SigningKey.generate() for _ in range(self._n)]
+        desk = Desk(access.launcher, run, key, list(self._briefs(keys)))
+        arguments = [node_arguments(warden.folder, run, i, keys[i], access.nodes[i]) for i in range(self._n)]
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(desk.link.run()), group.create_task(self._report(desk))]
+            await self._until_connected(desk, warden)
+            nodes = self._start_nodes(group, warden, arguments)
+            complete = await self._course(group, background, desk, interruption)
+            for keeper in self._keepers.values():
+                keeper.done = True
+            await asyncio.wait(nodes, timeout=LEAVE_S)
+            await desk.clear()
+            for task in background:
+                task.cancel()
+        if not desk.start_unix_ns:
+            return None
+        return Gathered(
+            broker=access.name,
+            run=run,
+            members=tuple(one.public for one in keys),
+            start_unix_ns=desk.start_unix_ns,
+            partial=not complete,
+            wall_s=time.perf_counter() - began_s,
+            collections=desk.collections,
+            deaths_ns=[self._keepers[i].deaths_ns if i in self._keepers else [] for i in range(self._n)],
+            planned_ns=[[begin_ns for begin_ns, _ in windows] for windows in self._down],
+            outages=list(desk.link.outages),
+        )
+
+    def _briefs(self, keys: Sequence[SigningKey]) -> Iterator[Brief]:
+        members = tuple(key.public for key in keys)
+        scale = self._scenario.mqtt.time_scale
+        for i in range(self._n):
+            timetable = Timetable.of(self._sky.plan, i, self.terms.duration_ns)
+            yield brief_for(ReplicaId(i), self.terms, timetable, members, self._down[i], scale)
+
+    async def _until_connected(self, desk: Desk, warden: Warden) -> None:
+        try:
+            async with asyncio.timeout(READY_S):
+                await desk.link.connected.wait()
+                await desk.open()
+        except TimeoutError:
+            raise LaunchError(f"the broker does not answer; its log ends:\n{tail(warden.log)}") from None
+
+    def _start_nodes(
+        self, group: asyncio.TaskGroup, warden: Warden, arguments: Sequence[Sequence[str]]
+    ) -> list[asyncio.Task[None]]:
+        by_hand = {i: arguments[i] for i in sorted(self._options.by_hand)}
+        for sentence in by_hand_sentences(by_hand):
+            self._options.tell(sentence)
+        for i in range(self._n):
+            if i not in by_hand:
+                store = ["--store", str(warden.folder / f"{i}.sqlite")]
+                command = [sys.executable, "-m", "node", *arguments[i], *store]
+                self._keepers[i] = NodeKeeper(i, command, warden.folder / f"{i}.log", warden.process_group)
+        return [group.create_task(keeper.keep()) for keeper in self._keepers.values()]
+
+    async def _course(
+        self, group: asyncio.TaskGroup, background: list[asyncio.Task[None]], desk: Desk, interruption: _Interruption
+    ) -> bool:
+        """From all being ready to all having handed in; whether the run came to its end."""
+        limit_s = READY_S + READY_S_PER_NODE * self._n
+        if not await self._until(desk, lambda: all(view.ready for view in desk.views), "ready", limit_s, interruption):
+            desk.stop()
+            return False
+        scale = self._scenario.mqtt.time_scale
+        start_unix_ns = time.time_ns() + round(LEAD_S * 1e9)
+        desk.start(start_unix_ns)
+        for i, keeper in self._keepers.items():
+            for begin_ns, _ in self._down[i]:
+                if begin_ns:
+                    kill = at_unix_ns(start_unix_ns + round(begin_ns * scale), keeper.kill)
+                    background.append(group.create_task(kill))
+        lasts_s = LEAD_S + self.terms.duration_ns * scale / 1e9
+        if await self._until(desk, lambda: desk.received, "handed in", lasts_s + HAND_IN_S, interruption):
+            return True
+        desk.stop()
+        await self._until(desk, lambda: desk.received, "handed in", HAND_IN_S, None)
+        return False
+
+    async def _until(
+        self, desk: Desk, reached: Callable[[], bool], what: str, limit_s: float, interruption: _Interruption | None
+    ) -> bool:
+        """Wait for the nodes; False when interrupted. What somebody starts by hand may take as long as it likes."""
+        deadline_s = time.monotonic() + limit_s
+        while not reached():
+            if interruption is not None and interruption.asked:
+                return False
+            if time.monotonic() > deadline_s:
+                late = [view.replica for view in desk.views if not self._has(desk, view, what)]
+                if ours := [str(i) for i in late if i in self._keepers]:
+                    raise LaunchError(
+                        f"not {what} within {limit_s:.0f} s: nodes {', '.join(ours)}; the log of the first ends:\n"
+                        + tail(self._keepers[int(ours[0])].log)
+                    )
+            await asyncio.sleep(0.05)
+        return True
+
+    def _has(self, desk: Desk, view: NodeView, what: str) -> bool:
+        return view.ready if what == "ready" else desk.collections[view.replica].hand_in is not None
+
+    async def _report(self, desk: Desk) -> None:
+        """Show how everybody is, as long as it lasts."""
+        progress = self._options.progress
+        while progress is not None:
+            now_s = (time.time_ns() - desk.start_unix_ns) / 1e9 if desk.start_unix_ns else -LEAD_S
+            views = [
+                replace(view, pid=keeper.pid, restarts=keeper.restarts)
+                if (keeper := self._keepers.get(view.replica)) is not None
+                else view
+                for view in desk.views
+            ]
+            duration_s = self.terms.duration_ns / 1e9
+            progress(NodesProgress(min(now_s / self._scenario.mqtt.time_scale, duration_s), duration_s, views))
+            await asyncio.sleep(REPORT_S)
+
+
+def _first_sentence(errors: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
