@@ -10,11 +10,13 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/quorbit run scenarios/starlink_shell1_hotstuff.toml
 
+# Tests of real processes in real time run alone, one after the other.
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not realtime"
+	$(BIN)/python -m pytest -m realtime
 
 quick: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not realtime"
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
@@ -28,7 +30,7 @@ benchmarks: .venv/ready
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[mqtt]" --group dev
 	touch $@
 
 clean:

@@ -61,6 +61,8 @@ class MqttLink:
         """
         self.outages: list[tuple[int, int]] = []
         """Unix times in ns between which there was no connection."""
+        self.trouble = ""
+        """Why the last attempt to connect failed, or the last connection was lost."""
         self.connected = asyncio.Event()
         self.on_connect: Callable[[], None] = lambda: None
         """Called at each connection, when all subscriptions stand."""
@@ -129,10 +131,13 @@ class MqttLink:
         )
 
     def _give_up(self, error: aiomqtt.MqttError, failed_since: float) -> None:
+        self.trouble = str(error)
         reason = getattr(error, "rc", None)
         code = getattr(reason, "value", reason)
         if isinstance(error, MqttConnectError) and code in _REFUSED:
             raise BrokerError(f"the broker at {self._address.url} refuses us: {error}") from error
+        if "CERTIFICATE_VERIFY_FAILED" in self.trouble:
+            raise BrokerError(f"the broker at {self._address.url} is not who it should be: {error}") from error
         if time.monotonic() - failed_since > self._patience_s:
             raise BrokerError(
                 f"the broker at {self._address.url} has not answered for {self._patience_s:g} s: {error}"

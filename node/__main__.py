@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from network.broker import CA_FILE, PASSWORD, USER, BrokerAddress
 from network.mqtt import BrokerError
@@ -22,13 +22,16 @@ DONE, FAILED, MISTAKE = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Be a node until its run is over; the exit code is 0, 1 when that failed, or 2 for the user's mistake."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    if os.getcwd() not in sys.path:
+        # Protocols named "package.module:Class" may stand where the command runs; installed ones come first.
+        sys.path.append(os.getcwd())
     try:
-        post = _post(given)
-    except (ValueError, OSError) as error:
+        post = _post(_parser().parse_args(arguments))
+    except ValueError as error:
         print(f"quorbit node: {error} (see quorbit node --help)", file=sys.stderr)
         return MISTAKE
+    except SystemExit:  # --help
+        return DONE
     try:
         return _run(_live(post))
     except* (NodeError, BrokerError) as errors:
@@ -36,8 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return FAILED
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="quorbit node",
         description="Run one replica as a process of its own, for a run that `quorbit run --bus mqtt` waits to begin.",
         epilog=f"A password comes from {PASSWORD} or --password-file, a user also from {USER}, the certificate "
@@ -57,19 +65,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _post(given: argparse.Namespace) -> Post:
-    """Raises ValueError or OSError with one sentence."""
+    """Raises ValueError with one sentence."""
     try:
         address = BrokerAddress.parse(given.broker)
     except ValueError as error:
-        raise ValueError(f"--broker {given.broker}: {error}") from None
+        raise ValueError(f"--broker {given.broker if '@' not in given.broker else ''}: {error}") from None
+    try:
+        address = address.with_credentials(os.environ, given.password_file)
+    except OSError as error:
+        raise ValueError(f"--password-file {given.password_file}: {error.strerror}") from None
     store = given.store or Path(f"quorbit-{given.run}-{given.replica}.sqlite")
-    return Post(
-        broker=address.with_credentials(os.environ, given.password_file),
-        run=given.run,
-        replica=given.replica,
-        key=_key(given.key),
-        store=store,
-    )
+    return Post(address, given.run, given.replica, _key(given.key), store)
 
 
 def _key(file: Path) -> SigningKey:
@@ -77,6 +83,8 @@ def _key(file: Path) -> SigningKey:
         return SigningKey.from_pem(file.read_bytes())
     except ValueError as error:
         raise ValueError(f"--key {file}: {error}") from None
+    except OSError as error:
+        raise ValueError(f"--key {file}: {error.strerror}") from None
 
 
 async def _live(post: Post) -> int:

@@ -14,8 +14,7 @@ class Account(msgspec.Struct, kw_only=True):
     """One incarnation's counts, or the sum of several."""
 
     deliveries: int = 0
-    """Messages that came to a running replica or found it down."""
-    receiver_down: int = 0
+    """Messages handed to the replica."""
     verifications: int = 0
     lateness_us: dict[int, int] = msgspec.field(default_factory=dict)
     """How many deliveries were how late, in microseconds of emulated time, to three digits."""
@@ -56,7 +55,7 @@ def total(accounts: Iterable[Account]) -> Account:
     everything = Account()
     lateness_us, refused, affected = Counter[int](), Counter[str](), Counter[int]()
     for account in accounts:
-        for name in ("deliveries", "receiver_down", "verifications", "resent", "gone", "cpu_s"):
+        for name in ("deliveries", "verifications", "resent", "gone", "cpu_s"):
             setattr(everything, name, getattr(everything, name) + getattr(account, name))
         lateness_us.update(account.lateness_us)
         refused.update(account.refused)

@@ -137,11 +137,7 @@ class Carrier:
 
     def _await(self, envelope: Envelope, due_ns: int) -> None:
         assert self._clock is not None, "begin() comes first"
-        if due_ns < 0 or due_ns > self._clock.end_ns:
-            return
-        if due_ns < self.exchange.boot_ns:
-            self._account.receiver_down += 1
-            self._account.deliveries += 1
+        if not self.exchange.boot_ns <= due_ns <= self._clock.end_ns:
             return
         # Verified now, while it waits, it need not be when it is due.
         self._notary.check(envelope)

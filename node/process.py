@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import sqlite3
 import time
 import zlib
 from collections.abc import Iterator
@@ -66,10 +67,13 @@ class Node:
     def __init__(self, post: Post) -> None:
         self._run = post.run
         self._me = post.replica
-        self._store = SqliteStore(post.store)
+        try:
+            self._store = SqliteStore(post.store)
+        except sqlite3.Error as error:
+            raise NodeError(f"the store {post.store} cannot be used: {error}") from None
         self._sealer = Sealer(post.run, post.replica, self._store.incarnation, post.key)
         self._ear = LauncherEar(post.run)
-        self._link = MqttLink(post.broker, self._receive)
+        self._link = MqttLink(post.broker, self._receive, patience_s=PATIENCE_S)
         self._post = poster(self._link, post.run, post.replica)
         self._key = post.key
         self._account = Account()
@@ -110,7 +114,8 @@ class Node:
             clock = RealTimeClock(self._notice.start_unix_ns, brief.terms.duration_ns, brief.time_scale)
             carrier.begin(clock, brief.boot_ns(clock.passed_ns))
             self._link.on_connect = carrier.exchange.greet
-            if self._store.restarted:
+            if clock.passed_ns > 0:
+                # Others have begun: they say again what is still to come for us.
                 carrier.exchange.greet()
             self._heed_stop()
             await clock.run(carrier.settle)
@@ -125,11 +130,10 @@ class Node:
     async def _until_started(self) -> None:
         """As long as the launcher lives: others may take their time to get ready."""
         while not self._notice.start_unix_ns:
-            self._noticed.clear()
-            await self._noticed.wait()
             if self._notice.stopped:
                 self._leaving.set()
-                await asyncio.sleep(PATIENCE_S)
+            self._noticed.clear()
+            await self._noticed.wait()
 
     async def _commission(self) -> Brief:
         try:

@@ -46,8 +46,6 @@ class SqliteStore:
         self._promises: dict[str | bytes, msgspec.Struct] = {}
         self._records: list[bytes] = []
         (last,) = self._database.execute("SELECT coalesce(max(number), 0) FROM incarnations").fetchone()
-        self.restarted = last > 0
-        """Whether there was an incarnation before."""
         # A node that lost its disk must not number its words as it did before.
         self.incarnation = max(last + 1, time.time_ns())
         self._database.execute("INSERT INTO incarnations (number) VALUES (?)", (self.incarnation,))

@@ -71,6 +71,8 @@ def run(
 
     if bus not in ("virtual", "mqtt"):
         raise typer.BadParameter(f"{bus}: must be virtual or mqtt", param_hint="--bus")
+    if broker is not None:
+        _check_broker(broker)
     settings = _overrides(seed, sets)
     for option, key, value in (("--broker", "broker", broker), ("--time-scale", "time_scale", time_scale)):
         if value is not None:
@@ -185,6 +187,16 @@ def _is_setting(word: str) -> bool:
 def _needs_nodes(bus: str, option: str) -> None:
     if bus != "mqtt":
         raise typer.BadParameter("goes with --bus mqtt", param_hint=option)
+
+
+def _check_broker(broker: str) -> None:
+    """Before anything else, because what is wrong with it may be a password in it, which is not to be shown."""
+    from testbed.launch.brokers import check_broker
+
+    try:
+        check_broker(broker)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--broker") from None
 
 
 def _is_number(word: str) -> bool:

@@ -19,7 +19,7 @@ GKL15 = "Garay, Kiayias and Leonardos, Eurocrypt 2015"
 
 
 class Definition(NamedTuple):
-    """One entry of a result. `type` is number, integer, string, boolean, summary, rate, object or array."""
+    """One entry of a result, with its JSON type, or summary, or rate."""
 
     key: str
     type: str
@@ -35,10 +35,10 @@ DEFINITIONS = (
     Definition("seed", "integer", "", "The root seed: all chance is split from it by name."),
     Definition("digest", "string", "", "BLAKE2b over everything that happened; equal for equal scenario and seed."),
     Definition("partial", "boolean", "", "Whether the run was stopped before its end."),
-    Definition("engine.bus", "string", "", "What carried the messages: virtual."),
-    Definition("engine.virtual_s", "number", "s", "Virtual time that passed."),
+    Definition("engine.bus", "string", "", "What carried the messages: virtual, or mqtt."),
+    Definition("engine.virtual_s", "number", "s", "Virtual time that passed, or emulated time over MQTT."),
     Definition("engine.wall_s", "number", "s", "Wall time of the run, without building the network."),
-    Definition("engine.cpu_s", "number", "s", "CPU time of the run on one core."),
+    Definition("engine.cpu_s", "number", "s", "CPU time of the run on one core; over MQTT of all nodes together."),
     Definition(
         "engine.deliveries",
         "integer",
@@ -47,7 +47,27 @@ DEFINITIONS = (
     ),
     Definition("engine.deliveries_per_s", "integer", "1/s", "Deliveries per CPU second."),
     Definition("engine.signatures_verified", "integer", "", "Distinct signatures verified, each once."),
-    Definition("engine.peak_rss_mb", "number", "MB", "Largest memory of the process so far."),
+    Definition("engine.peak_rss_mb", "number", "MB", "Largest memory of the process so far, or of any node."),
+    *(
+        Definition(f"engine.{key}", kind, unit, f"Over MQTT: {meaning}")
+        for key, kind, unit, meaning in (
+            ("broker", "string", "", "the broker that was started, or the URL of the one that was used."),
+            ("time_scale", "number", "", "wall seconds per emulated second."),
+            (
+                "lateness_ms",
+                "object",
+                "ms",
+                "p50, p99 and max, over deliveries, of how much later than it was due, and than its modelled CPU "
+                "was free, a replica was handed a message; in emulated time.",
+            ),
+            ("invalid", "text or null", "", "why the run says nothing about its network: late beyond its budget."),
+            ("frames_refused", "object", "", "frames dropped by nodes, by reason."),
+            ("frames_resent", "integer", "", "words said again because somebody had missed them."),
+            ("frames_gone", "integer", "", "words asked for again that were no longer kept."),
+            ("broker_outages_s", "array", "s", "when somebody had no broker: [begin, end] in emulated time."),
+            ("node_deaths", "integer", "", "processes killed, by the scenario or otherwise."),
+        )
+    ),
     Definition("safety.ok", "boolean", "", "Whether every check found what the scenario expects."),
     Definition("safety.checks", "array", "", "Name, outcome and scope of each check."),
     Definition("safety.violations", "array", "", "What was violated, in words; the first few of each check."),
@@ -159,6 +179,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "number": {"type": ["number", "null"]},
     "integer": {"type": ["integer", "null"]},
     "string": {"type": "string"},
+    "text or null": {"type": ["string", "null"]},
     "boolean": {"type": "boolean"},
     "object": {"type": "object"},
     "array": {"type": "array"},

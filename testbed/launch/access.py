@@ -9,7 +9,15 @@ from pathlib import Path
 from network.broker import BrokerAddress
 from node import topics
 from node.signing import SigningKey
-from testbed.launch.brokers import BROKERS, LOOPBACK, Account, Broker, choose_broker, free_port, write_privately
+from testbed.launch.brokers import (
+    LOOPBACK,
+    Account,
+    Broker,
+    check_broker,
+    choose_broker,
+    free_port,
+    write_privately,
+)
 from testbed.launch.guard import Warden
 
 
@@ -28,12 +36,10 @@ def broker_named(value: str | None) -> Broker | BrokerAddress:
 
     Raises ValueError with one sentence.
     """
-    if value is not None and "://" in value:
-        return BrokerAddress.parse(value)
-    if value is not None and value not in (one.name for one in BROKERS):
-        names = ", ".join(one.name for one in BROKERS)
-        raise ValueError(f"must be mqtt://host:port, mqtts://host:port, or a broker to start: {names}")
-    return choose_broker(value)
+    if value is None:
+        return choose_broker()
+    check_broker(value)
+    return BrokerAddress.parse(value) if "://" in value else choose_broker(value)
 
 
 def open_broker(

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from network.broker import BrokerAddress
+
 LOOPBACK = "127.0.0.1"
 MAX_PACKET_BYTES = 64 * 1024 * 1024
 PORTS = range(15_000, 32_000)
@@ -264,3 +266,12 @@ def choose_broker(name: str | None = None) -> Broker:
                 raise ValueError(f"broker {name} is not installed ({one.hint}); installed here: {there}")
             return one
     raise ValueError(f"broker {name!r} is not known: must be one of {known}")
+
+
+def check_broker(value: str) -> None:
+    """Whether this is a broker's URL, or the name of one to start. Raises ValueError with one sentence."""
+    names = [one.name for one in BROKERS]
+    if "://" in value:
+        BrokerAddress.parse(value)
+    elif value not in names:
+        raise ValueError(f"must be mqtt://host:port, mqtts://host:port, or a broker to start: {', '.join(names)}")

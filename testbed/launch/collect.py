@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from consensus.types import ReplicaId
+from network.bus import Directions
 from node.account import Account, decode_account
 from node.frames import Piece
 from node.process import HandIn
@@ -74,6 +75,36 @@ def with_stops(events: Sequence[Told], replica: ReplicaId, stops_ns: Iterable[in
     while unplaced:
         stop(unplaced.pop())
     return told
+
+
+def receiver_down(traces: Mapping[ReplicaId, Sequence[Told]], end_ns: int) -> int:
+    """How many messages were due while their receiver was down; the receivers could not count them."""
+    directions = Directions(len(traces))
+    due_ns: dict[int, list[int]] = {replica: [] for replica in traces}
+    for replica, events in traces.items():
+        for event in events:
+            if event.event == "sent":
+                envelope, dues_ns, _ = event.details
+                targets = directions.targets(replica, envelope.to)
+                for target, due in zip(targets.tolist(), dues_ns.tolist(), strict=True):
+                    due_ns[target].append(due)
+    down = 0
+    for replica, events in traces.items():
+        for begin_ns, until_ns in _windows_down(events, end_ns):
+            down += sum(begin_ns <= due < until_ns for due in due_ns[replica])
+    return down
+
+
+def _windows_down(events: Sequence[Told], end_ns: int) -> Iterator[tuple[int, int]]:
+    stopped_ns: int | None = None
+    for event in events:
+        if event.event == "stopped":
+            stopped_ns = event.now_ns if stopped_ns is None else stopped_ns
+        elif event.event == "restarted" and stopped_ns is not None:
+            yield stopped_ns, event.now_ns
+            stopped_ns = None
+    if stopped_ns is not None:
+        yield stopped_ns, end_ns + 1
 
 
 def retell(traces: Mapping[ReplicaId, Sequence[Told]], trace: Trace) -> None:

@@ -19,7 +19,7 @@ from node.trace import Trace
 from node.wire import decoder
 from testbed.faults import fault_effects
 from testbed.fold import Account, fold
-from testbed.launch.collect import Collection, retell, with_stops
+from testbed.launch.collect import Collection, receiver_down, retell, with_stops
 from testbed.watch import watch_run
 
 if TYPE_CHECKING:
@@ -66,21 +66,24 @@ def fold_nodes(sky: Sky, protocol: type[Replica], terms: Terms, gathered: Gather
         traces[ReplicaId(i)] = with_stops(gathered.collections[i].events(ReplicaId(i), decode), ReplicaId(i), stops)
     retell(traces, Trace(watch.observers()))
     account = total(each for collection in gathered.collections for each in collection.accounts())
-    reached_ns = max((events[-1].now_ns for events in traces.values() if events), default=0)
+    reached_ns = terms.duration_ns
+    if gathered.partial:
+        reached_ns = min(reached_ns, max((events[-1].now_ns for events in traces.values() if events), default=0))
+    down = receiver_down(traces, reached_ns)
     executed = [[at_ns for at_ns in planned if at_ns <= reached_ns] for planned in gathered.planned_ns]
     outages = [(emulated_ns(a) / 1e9, emulated_ns(b) / 1e9) for a, b in [*gathered.outages, *account.outages]]
     return fold(
         watch,
         Account(
             bus="mqtt",
-            reached_ns=min(reached_ns, terms.duration_ns) if gathered.partial else terms.duration_ns,
+            reached_ns=reached_ns,
             partial=gathered.partial,
             wall_s=gathered.wall_s,
             cpu_s=account.cpu_s,
             peak_rss_mb=account.peak_rss_mb,
-            deliveries=account.deliveries,
+            deliveries=account.deliveries + down,
             verifications=account.verifications,
-            receiver_down=account.receiver_down,
+            receiver_down=down,
             effects=fault_effects(sky.scenario, sky, account.affected, executed),
             more=_engine(sky, gathered, account, outages),
         ),

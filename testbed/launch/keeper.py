@@ -82,6 +82,10 @@ class NodeKeeper:
             )
         try:
             return await process.wait()
+        except asyncio.CancelledError:
+            self.kill()
+            await process.wait()
+            raise
         finally:
             self._process = None
 

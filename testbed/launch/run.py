@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from testbed.scenario import Scenario
     from testbed.sky import Sky
 
+CONNECT_S = 15.0
 READY_S = 30.0
 READY_S_PER_NODE = 2.0
 """How long our nodes may take to be ready: on one core, each loads its programs for about half a second."""
@@ -39,6 +40,8 @@ LEAD_S = 1.0
 """From all being ready to the start: time for everybody to hear of it."""
 HAND_IN_S = 120.0
 """How long our nodes may take to hand in."""
+STOPPED_S = 30.0
+"""The same after Ctrl-C."""
 LEAVE_S = 5.0
 """How long nodes that have handed in, or were told to stop, may take to go; the warden ends those that do not."""
 REPORT_S = 0.5
@@ -142,9 +145,11 @@ class _Run:
             complete = await self._course(group, background, desk, interruption)
             for keeper in self._keepers.values():
                 keeper.done = True
+                if not desk.start_unix_ns:
+                    keeper.terminate()
             await asyncio.wait(nodes, timeout=LEAVE_S)
             await desk.clear()
-            for task in background:
+            for task in (*background, *nodes):
                 task.cancel()
         if not desk.start_unix_ns:
             return None
@@ -170,11 +175,12 @@ class _Run:
 
     async def _until_connected(self, desk: Desk, warden: Warden) -> None:
         try:
-            async with asyncio.timeout(READY_S):
+            async with asyncio.timeout(CONNECT_S):
                 await desk.link.connected.wait()
                 await desk.open()
         except TimeoutError:
-            raise LaunchError(f"the broker does not answer; its log ends:\n{tail(warden.log)}") from None
+            log = f"; its log ends:\n{tail(warden.log)}" if warden.log.exists() else ""
+            raise LaunchError(f"the broker does not answer within {CONNECT_S:g} s: {desk.link.trouble}{log}") from None
 
     def _start_nodes(
         self, group: asyncio.TaskGroup, warden: Warden, arguments: Sequence[Sequence[str]]
@@ -185,7 +191,8 @@ class _Run:
         for i in range(self._n):
             if i not in by_hand:
                 store = ["--store", str(warden.folder / f"{i}.sqlite")]
-                command = [sys.executable, "-m", "node", *arguments[i], *store]
+                # Not from this folder, which may have a "node" of its own.
+                command = [sys.executable, "-P", "-m", "node", *arguments[i], *store]
                 self._keepers[i] = NodeKeeper(i, command, warden.folder / f"{i}.log", warden.process_group)
         return [group.create_task(keeper.keep()) for keeper in self._keepers.values()]
 
@@ -209,26 +216,37 @@ class _Run:
         if await self._until(desk, lambda: desk.received, "handed in", lasts_s + HAND_IN_S, interruption):
             return True
         desk.stop()
-        await self._until(desk, lambda: desk.received, "handed in", HAND_IN_S, None)
+        await self._until(desk, lambda: desk.received, "handed in", STOPPED_S, None)
         return False
 
     async def _until(
         self, desk: Desk, reached: Callable[[], bool], what: str, limit_s: float, interruption: _Interruption | None
     ) -> bool:
-        """Wait for the nodes; False when interrupted. What somebody starts by hand may take as long as it likes."""
-        deadline_s = time.monotonic() + limit_s
+        """Wait for the nodes; False when interrupted. Who can interrupt may wait for nodes by hand for ever."""
+        deadline_s, told = time.monotonic() + limit_s, False
         while not reached():
             if interruption is not None and interruption.asked:
                 return False
-            if time.monotonic() > deadline_s:
+            if time.monotonic() > deadline_s and not told:
                 late = [view.replica for view in desk.views if not self._has(desk, view, what)]
-                if ours := [str(i) for i in late if i in self._keepers]:
-                    raise LaunchError(
-                        f"not {what} within {limit_s:.0f} s: nodes {', '.join(ours)}; the log of the first ends:\n"
-                        + tail(self._keepers[int(ours[0])].log)
-                    )
+                self._give_up(late, what, limit_s, final=interruption is None)
+                names = ", ".join(map(str, late))
+                self._options.tell(f"waiting for nodes {names}, which are started by hand; Ctrl-C ends it")
+                told = True
             await asyncio.sleep(0.05)
         return True
+
+    def _give_up(self, late: Sequence[int], what: str, limit_s: float, *, final: bool) -> None:
+        """Do not wait for our own nodes any longer, and `final`ly for nobody."""
+        ours = [i for i in late if i in self._keepers]
+        if ours:
+            raise LaunchError(
+                f"not {what} within {limit_s:.0f} s: nodes {', '.join(map(str, ours))}; the log of the first ends:\n"
+                + tail(self._keepers[ours[0]].log)
+            )
+        if final:
+            names = ", ".join(map(str, late))
+            raise LaunchError(f"nodes {names} have not {what}: without their traces there is nothing to report")
 
     def _has(self, desk: Desk, view: NodeView, what: str) -> bool:
         return view.ready if what == "ready" else desk.collections[view.replica].hand_in is not None

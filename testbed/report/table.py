@@ -127,8 +127,30 @@ def _facts(report: Mapping[str, Any]) -> Table:
         "engine",
         f"{number(engine['deliveries'])} deliveries in {engine['cpu_s']:.1f} CPU-s, {engine['peak_rss_mb']:.0f} MB",
     )
+    if engine["bus"] == "mqtt":
+        _add_nodes(table, engine)
     table.add_row("digest", report["digest"][:16])
     return table
+
+
+def _add_nodes(table: Table, engine: Mapping[str, Any]) -> None:
+    """What only runs over real processes have."""
+    late = engine["lateness_ms"]
+    table.add_row(
+        "lateness",
+        f"p50 {number(late['p50'])} ms, p99 {number(late['p99'])} ms, max {number(late['max'])} ms, over "
+        f"{escape(engine['broker'])}, {engine['time_scale']:g} s for each emulated one",
+    )
+    if engine["broker_outages_s"]:
+        windows = ", ".join(f"{begin:g}-{end:g} s" for begin, end in engine["broker_outages_s"])
+        table.add_row("broker away", f"{windows}; {number(engine['frames_resent'])} words said again")
+    if engine["node_deaths"]:
+        table.add_row("nodes", f"{number(engine['node_deaths'])} processes killed")
+    if engine["frames_refused"]:
+        refused = ", ".join(f"{number(count)} {reason}" for reason, count in engine["frames_refused"].items())
+        table.add_row("frames refused", refused)
+    if engine["invalid"]:
+        table.add_row("[bold red]INVALID[/]", escape(engine["invalid"]))
 
 
 def _scope(report: Mapping[str, Any]) -> str:

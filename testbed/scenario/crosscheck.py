@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from network.broker import BrokerAddress
 from network.elements import read_elements
-from testbed.launch.brokers import BROKERS
+from testbed.launch.brokers import check_broker
 from testbed.scenario.base import UnreadableError
 from testbed.scenario.check_committee import check_block, check_matrix_size
 from testbed.scenario.check_faults import check_fault
@@ -160,13 +159,10 @@ def check_terrestrial(places: Places) -> Iterator[Mistake]:
 def check_mqtt(places: Places) -> Iterator[Mistake]:
     """A broker has a URL, or is one of those that can be started."""
     broker = places.draft.mqtt.broker
-    names = tuple(one.name for one in BROKERS)
-    if broker is None or broker in names:
+    if broker is None:
         return
     try:
-        if "://" not in broker:
-            raise ValueError(f"must be mqtt://host:port, mqtts://host:port, or a broker to start: {', '.join(names)}")
-        BrokerAddress.parse(broker)
+        check_broker(broker)
     except ValueError as error:
         # What may hold a password is not shown.
         yield Mistake(("mqtt", "broker"), str(error), ABSENT if "@" in broker else broker)

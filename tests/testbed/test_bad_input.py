@@ -195,9 +195,6 @@ def test_a_target_that_matches_something(target):
         ("network.dissemination=flood", '"unicast"'),
         ("fault.0.kind=byzantine", 'one of "crash", "outage", "partition", "loss", "slow"'),
         ("fault.0.kind=eclipse", 'one of "crash", "outage", "partition", "loss", "slow"'),
-        ("mqtt.broker=mqtt://localhost:1883", "left out"),
-        ("mqtt.time_scale=2", "left out"),
-        ("mqtt.lateness_budget_ms=1", "left out"),
         ("consensus.protocol=tendermint", 'one of "pbft", "hotstuff", "longest_chain"'),
         ("consensus.protocol=minimmit", 'one of "pbft", "hotstuff", "longest_chain"'),
     ],
@@ -488,6 +485,29 @@ def test_a_lottery_has_no_quorum(tmp_path):
     )  # fmt: skip
 
 
-def test_real_nodes_may_have_their_defaults():
-    tables = {"committee": [{"on": "laboratory", "count": 4}], "network": {"model": "fixed", "delay_ms": 1}}
-    assert make_scenario({**tables, "mqtt": {"time_scale": 1, "lateness_budget_ms": 5.0}}).mqtt.broker is None
+LABORATORY = {"committee": [{"on": "laboratory", "count": 4}], "network": {"model": "fixed", "delay_ms": 1}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("broker", "localhost", 'mqtt.broker = "localhost": must be mqtt://host:port, mqtts://host:port, or a broker'),
+        ("broker", "http://localhost", 'mqtt.broker = "http://localhost": must be mqtt://host:port or mqtts://'),
+        ("broker", "mqtt://me:secret@host", "mqtt.broker: must not have a password in it"),
+        ("broker", "mqtt://host:99999", 'mqtt.broker = "mqtt://host:99999": has a port that is not between'),
+        ("time_scale", 0, "mqtt.time_scale = 0: must be more than 0"),
+        ("lateness_budget_ms", -1, "mqtt.lateness_budget_ms = -1: must be more than 0 ms"),
+    ],
+)
+def test_what_real_nodes_cannot_have(key, value, sentence):
+    with pytest.raises(ScenarioError) as error:
+        make_scenario({**LABORATORY, "mqtt": {key: value}})
+    assert len(error.value.problems) == 1
+    assert sentence in error.value.problems[0]
+    assert "secret" not in error.value.problems[0]
+
+
+@pytest.mark.parametrize("broker", ["mqtt://localhost:1883", "mqtts://me@[::1]:8883", "mosquitto", "nats", "amqtt"])
+def test_what_real_nodes_can_have(broker):
+    made = make_scenario({**LABORATORY, "mqtt": {"broker": broker, "time_scale": 10, "lateness_budget_ms": 2.5}})
+    assert (made.mqtt.broker, made.mqtt.time_scale) == (broker, 10)

@@ -4,14 +4,19 @@ import json
 import os
 import subprocess
 import sys
+import time
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from testbed.cli import main, spread_options
-from testbed.commands.progress import ProgressLine, progress_text
+from testbed.commands.progress import ProgressLine, nodes_table, progress_text
 from testbed.commands.run import exit_code
+from testbed.launch.desk import NodeView
+from testbed.launch.run import NodesProgress
 from testbed.tables import read_delays
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +51,6 @@ def tiny(tmp_path):
         (["run", "x.toml", "--sed", "3"], "quorbit run: No such option: --sed"),
         (["run", "x.toml", "--seed", "three"], "quorbit run: Invalid value for '--seed'"),
         (["run", "x.toml", "--seed", "-3"], "quorbit run: Invalid value for '--seed'"),
-        (["run", "x.toml", "--bus", "mqtt"], "mqtt: does not exist yet; for now it must be virtual"),
         (["run", "x.toml", "--bus", "can"], "can: must be virtual or mqtt"),
         (["sky", "x.toml", "--at", "-1"], "quorbit sky: Invalid value for '--at'"),
         (["schema", "results"], "results: must be scenario or result"),
@@ -170,10 +174,19 @@ def test_a_closed_pipe_is_no_error():
 
 
 @pytest.mark.parametrize(
-    ("partial", "ok", "code"), [(False, True, 0), (False, False, 1), (True, True, 130), (True, False, 130)]
+    ("partial", "ok", "invalid", "code"),
+    [
+        (False, True, None, 0),
+        (False, False, None, 1),
+        (True, True, None, 130),
+        (True, False, None, 130),
+        (False, True, "late", 3),
+        (False, False, "late", 1),
+        (True, True, "late", 130),
+    ],
 )
-def test_the_exit_code_of_a_run(partial, ok, code):
-    assert exit_code(SimpleNamespace(partial=partial, ok=ok)) == code
+def test_the_exit_code_of_a_run(partial, ok, invalid, code):
+    assert exit_code(SimpleNamespace(partial=partial, ok=ok, invalid=invalid)) == code
 
 
 def test_progress_is_one_line_rewritten_at_most_ten_times_a_second(tmp_path):
@@ -189,6 +202,35 @@ def test_progress_is_one_line_rewritten_at_most_ten_times_a_second(tmp_path):
         "15.0 / 60 s   1,200 blocks   180,000 deliveries/s   ETA 0:02",
         "",
     ]
+
+
+def node_view(replica, **known):
+    return NodeView(replica, f"sat/s1/00/0{replica}", **known)
+
+
+def test_nodes_are_a_table_with_a_row_for_each():
+    now = time.monotonic()
+    nodes = [
+        node_view(0),
+        node_view(1, ready=True, up=True, view=12, height=9, deliveries=1234, lateness_ms=0.5, heard_s=now),
+        node_view(2, ready=True, up=False, heard_s=now, restarts=2),
+        node_view(3, ready=True, up=True, heard_s=now - 60),
+    ]
+    out = StringIO()
+    Console(file=out, width=100).print(nodes_table(NodesProgress(3.25, 60, nodes)))
+    title, header, *rows = out.getvalue().splitlines()
+    assert title.strip() == "3.2 / 60 s"
+    assert header.split("  ")[0].strip() == "node"
+    assert "late p99, ms" in header
+    assert [row.split() for row in rows] == [
+        ["0", "sat/s1/00/00", "starting", "0", "0", "0", "0.00", "0"],
+        ["1", "sat/s1/00/01", "up", "12", "9", "1,234", "0.50", "0"],
+        ["2", "sat/s1/00/02", "down", "0", "0", "0", "0.00", "2"],
+        ["3", "sat/s1/00/03", "silent", "0", "0", "0", "0.00", "0"],
+    ]
+    out.truncate(0)
+    Console(file=out, width=100).print(nodes_table(NodesProgress(-1, 60, nodes)))
+    assert "3 of 4 nodes ready" in out.getvalue()
 
 
 def test_there_is_no_eta_before_the_run_has_moved():
