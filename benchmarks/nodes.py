@@ -9,7 +9,8 @@ import os
 from typing import Any
 
 from testbed.launch.brokers import BROKERS, Broker
-from testbed.launch.run import Options, simulate_on_nodes
+from testbed.launch.options import Options
+from testbed.launch.run import simulate_on_nodes
 from testbed.scenario import make_scenario
 from testbed.sky import build_sky
 

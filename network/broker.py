@@ -27,15 +27,21 @@ class BrokerAddress:
     @classmethod
     def parse(cls, url: str) -> BrokerAddress:
         """`mqtt://[user@]host[:port]`, or mqtts for TLS. Raises ValueError with one sentence."""
-        parts = urlsplit(url)
-        if parts.scheme not in PORTS or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise ValueError(f"must be mqtt://host:port or mqtts://host:port ({error})") from None
+        more = parts.query or parts.fragment or any(map(str.isspace, url))
+        if parts.scheme not in PORTS or not parts.hostname or parts.path not in ("", "/") or more:
             raise ValueError("must be mqtt://host:port or mqtts://host:port")
         if parts.password is not None:
             raise ValueError(f"must not have a password in it, which results and process lists show: use {PASSWORD}")
         try:
             port = parts.port
         except ValueError:
-            raise ValueError("has a port that is not between 0 and 65535") from None
+            port = 0
+        if port == 0:
+            raise ValueError("has a port that is not between 1 and 65535")
         return cls(parts.hostname, port or PORTS[parts.scheme], parts.scheme == "mqtts", parts.username)
 
     @property
@@ -53,15 +59,23 @@ class BrokerAddress:
         ca_file = environment.get(CA_FILE)
         password = environment.get(PASSWORD)
         if password_file is not None:
-            password = password_file.read_text(encoding="utf-8").partition("\n")[0]
+            try:
+                password = password_file.read_text(encoding="utf-8").partition("\n")[0]
+            except UnicodeDecodeError:
+                raise ValueError(f"{password_file}: is not UTF-8 text") from None
         if ca_file and not Path(ca_file).is_file():
             raise ValueError(f"{CA_FILE}={ca_file}: no such file")
-        return replace(
+        found = replace(
             self,
-            user=environment.get(USER) or self.user,
+            user=self.user or environment.get(USER),
             password=password or self.password,
             ca_file=Path(ca_file) if ca_file else self.ca_file,
         )
+        try:
+            found.tls_context()
+        except OSError as error:
+            raise ValueError(f"{CA_FILE}={ca_file}: {error.strerror or error}") from None
+        return found
 
     def tls_context(self) -> ssl.SSLContext | None:
         """How to check who the broker is: against `ca_file`, or what the system trusts."""

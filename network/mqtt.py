@@ -13,7 +13,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -52,10 +52,10 @@ class MqttLink:
         address: BrokerAddress,
         receive: Receive,
         *,
-        will: tuple[str, bytes] | None = None,
+        will: Callable[[], tuple[str, bytes]] | None = None,
         patience_s: float = 30.0,
     ) -> None:
-        """`will` is what the broker is to publish, on which topic, when we are gone without a word.
+        """`will` says, for each connection anew, what the broker is to publish where when we are gone without a word.
 
         Raises `BrokerError` from `run` when the broker refuses us, or cannot be reached for `patience_s`.
         """
@@ -64,23 +64,35 @@ class MqttLink:
         self.trouble = ""
         """Why the last attempt to connect failed, or the last connection was lost."""
         self.connected = asyncio.Event()
+        self.lost = asyncio.Event()
+        """The opposite."""
         self.on_connect: Callable[[], None] = lambda: None
         """Called at each connection, when all subscriptions stand."""
         self._address = address
         self._receive = receive
-        self._will = aiomqtt.Will(*will) if will else None
+        self._will = will
         self._patience_s = patience_s
         self._topics: list[str] = []
         self._queue: deque[_Letter] = deque()
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
+        self._unanswered = asyncio.Event()
         self._client: aiomqtt.Client | None = None
+        self._incoming: asyncio.Queue[aiomqtt.Message] = asyncio.Queue()
 
     async def subscribe(self, *topics: str) -> None:
         """Subscribe now, and again at each later connection."""
         self._topics += topics
-        if self._client is not None:
-            await self._subscribe(self._client, topics)
+        client = self._client
+        if client is not None:
+            try:
+                await self._subscribe(client, topics)
+            except aiomqtt.MqttError:
+                # The next connection, if this is not the next already, subscribes to everything.
+                if self._client is client:
+                    self._unanswered.set()
+                    await self.lost.wait()
+        await self.connected.wait()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish soon, in order; while there is no connection, when there is one."""
@@ -103,6 +115,7 @@ class MqttLink:
                     if lost_at_ns:
                         self.outages.append((lost_at_ns, time.time_ns()))
                     self._client, pause_s = client, _FIRST_PAUSE_S
+                    self.lost.clear()
                     self.connected.set()
                     self.on_connect()
                     await self._serve(client)
@@ -111,21 +124,25 @@ class MqttLink:
                     lost_at_ns, failed_since = time.time_ns(), time.monotonic()
                 self._client = None
                 self.connected.clear()
+                self.lost.set()
                 self._give_up(error, failed_since)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _new_client(self) -> aiomqtt.Client:
         address = self._address
+        incoming: asyncio.Queue[aiomqtt.Message] = asyncio.Queue()
+        self._incoming = incoming
         return aiomqtt.Client(
             address.host,
             address.port,
             username=address.user,
             password=address.password,
             tls_context=address.tls_context(),
-            will=self._will,
+            will=aiomqtt.Will(*self._will()) if self._will else None,
             keepalive=_KEEPALIVE_S,
             logger=_SILENT,
+            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", lambda maxsize: incoming),
             # Without it the kernel holds small messages back: 28 ms for a round trip at QoS 1.
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
         )
@@ -149,7 +166,9 @@ class MqttLink:
 
     async def _serve(self, client: aiomqtt.Client) -> None:
         """Read and write until the connection is lost; then what the first to notice says."""
-        tasks = [asyncio.create_task(self._read(client)), asyncio.create_task(self._write(client))]
+        self._unanswered.clear()
+        each = (self._read(client), self._write(client), self._notice_silence())
+        tasks = [asyncio.create_task(one) for one in each]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -160,9 +179,18 @@ class MqttLink:
                 with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
                     await task
 
+    async def _notice_silence(self) -> None:
+        await self._unanswered.wait()
+        raise aiomqtt.MqttError("a subscription was not answered")
+
     async def _read(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             self._receive(message.topic.value, message.payload)
+            # Waiting for one message takes as long as reading three: whoever floods us would fill our memory. While
+            # we are busy here nothing is read, so it is the sender who waits.
+            while not self._incoming.empty():
+                message = self._incoming.get_nowait()
+                self._receive(message.topic.value, message.payload)
 
     async def _write(self, client: aiomqtt.Client) -> None:
         queue = self._queue

@@ -14,6 +14,8 @@ from typing import Any
 
 from network.clock import Action
 
+_LINGER_NS = 250_000_000
+"""How long after the end, on the wall, what was due before it may still come."""
 _BATCH = 32
 """Alarms rung before the sockets get their turn again."""
 
@@ -80,7 +82,8 @@ class RealTimeClock:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        due_ns = min(self._heap[0][0], self._end_ns) if self._heap else self._end_ns
+        last_ns = self._end_ns + self.emulated_ns(_LINGER_NS)
+        due_ns = self._heap[0][0] if self._heap and self._heap[0][0] <= self._end_ns else last_ns
         self._timer_ns = due_ns
         wait_ns = self._origin_ns + due_ns * self._scale - time.monotonic_ns()
         self._timer = self._loop.call_later(max(0.0, wait_ns / 1e9), self._ring)
@@ -101,7 +104,8 @@ class RealTimeClock:
             self.now_ns = max(self.now_ns, due_ns)
             action(parcel, due_ns)
             self._settle()
-        ended = self.passed_ns >= self._end_ns and not (heap and heap[0][0] <= self._end_ns)
+        over = self.passed_ns >= self._end_ns + self.emulated_ns(_LINGER_NS)
+        ended = over and not (heap and heap[0][0] <= self._end_ns)
         if not ended:
             self._arm()
         elif not self._over.done():

@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _post(given: argparse.Namespace) -> Post:
     """Raises ValueError with one sentence."""
+    if given.replica < 0:
+        raise ValueError(f"--replica {given.replica}: must be 0 or more")
     try:
         address = BrokerAddress.parse(given.broker)
     except ValueError as error:
@@ -74,6 +76,9 @@ def _post(given: argparse.Namespace) -> Post:
         address = address.with_credentials(os.environ, given.password_file)
     except OSError as error:
         raise ValueError(f"--password-file {given.password_file}: {error.strerror}") from None
+    except ValueError as error:
+        option = "--password-file " if str(error).startswith(str(given.password_file)) else ""
+        raise ValueError(f"{option}{error}") from None
     store = given.store or Path(f"quorbit-{given.run}-{given.replica}.sqlite")
     return Post(address, given.run, given.replica, _key(given.key), store)
 

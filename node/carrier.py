@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-import msgspec
 import numpy as np
 
 from consensus.messages import Block, Message
@@ -14,12 +13,12 @@ from consensus.protocols import load_protocol
 from consensus.types import ReplicaId, View
 from network.realtime import RealTimeClock
 from network.stack import channels
-from node.account import Account
+from node.account import Account, Lateness
 from node.brief import Brief
 from node.bus import NodeBus
 from node.chance import seed_bytes
 from node.exchange import Exchange
-from node.frames import ALL, Frame, Refusal, Refused, Word
+from node.frames import ALL, UNDECODABLE, Frame, Refusal, Refused, Word
 from node.host import Host
 from node.inbox import Arrival, Inbox
 from node.keys import Ed25519, Modelled, Notary, Scheme
@@ -67,6 +66,7 @@ class Carrier:
         n = terms.committee.n
         self.members = dict(enumerate(brief.members))
         self.seen = Seen()
+        self.lateness = Lateness()
         self.exchange = Exchange(
             me, n, incarnation=store.incarnation, seal=sealer.seal, post=post, now_ns=time.monotonic_ns
         )
@@ -81,7 +81,9 @@ class Carrier:
             scheme = Ed25519({me: key}, brief.members)
         self._notary = Notary(scheme, domain(run))
         channel, self._struck = channels(terms.conditions, brief.timetable(), self._chance)
-        self._bus = NodeBus(n, channel, self.exchange, store.commit)
+        self._bus = NodeBus(n, channel, self.exchange, self.commit)
+        self._spool = Spool(store.append)
+        self._handed_us: list[int] = []
         self._run = run
         self._clock: RealTimeClock | None = None
         self._inbox: Inbox | None = None
@@ -103,7 +105,7 @@ class Carrier:
             clock=clock,
             notary=self._notary,
             store=self._store,
-            trace=Trace([Spool(self._store.append), self.seen]),
+            trace=Trace([self._spool, self.seen]),
             cpu=self._terms.cpu,
         )
         self._host.attach(self._bus)
@@ -115,10 +117,23 @@ class Carrier:
         """Let go what was sent, once what it depends on is durable."""
         self._bus.settle()
 
+    def commit(self) -> None:
+        """Make promises, trace and lateness outlive this process, together."""
+        if self._handed_us:
+            assert self._clock is not None, "nothing is handed over before time is known"
+            self._spool.handed(self._clock.now_ns, self._handed_us)
+            self._handed_us.clear()
+        self._store.commit()
+
     def stop(self) -> None:
         """End time now."""
         if self._clock is not None:
             self._clock.stop()
+
+    def finish(self) -> None:
+        """Time is over: look at what still waits, so that it is counted."""
+        if self._inbox is not None:
+            self._inbox.hand_on()
 
     def take(self, topic: str, payload: bytes) -> None:
         """Take what came on a topic from another node; before there is time it is lost, and asked for later."""
@@ -153,12 +168,12 @@ class Carrier:
     def count(self, account: Account) -> None:
         """Bring an account up to date."""
         account.verifications = self._notary.verifications
-        account.resent, account.gone = self.exchange.resent, self.exchange.gone
+        account.resent = self.exchange.resent
         account.affected = {number: channel.affected for number, channel in self._struck.items()}
 
     def _envelope(self, frame: Frame, word: Word) -> Envelope:
         message: Message | None = None
-        with suppress(msgspec.DecodeError):
+        with suppress(*UNDECODABLE):
             message = self._decode(word.message)
         if message is None:
             raise Refused(Refusal.UNREADABLE)
@@ -168,7 +183,9 @@ class Carrier:
         assert self._clock is not None, "begin() comes first"
         assert self._host is not None, "begin() comes first"
         # While its modelled CPU works, a replica is not expected to answer.
-        self._account.late(self._clock.passed_ns - max(due_ns, self._host.now_ns))
+        late_ns = self._clock.passed_ns - max(due_ns, self._host.busy_until_ns)
+        self._handed_us.append(max(0, late_ns // 1000))
+        self.lateness.add(self._handed_us[-1])
         self._host.deliver(envelope, due_ns)
 
     def _chance(self, consumer: str) -> np.random.Generator:

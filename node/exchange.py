@@ -66,9 +66,7 @@ class Exchange:
         self.boot_ns = 0
         """What was due before is not asked for."""
         self.resent = 0
-        """Words said again because somebody had missed them,"""
-        self.gone = 0
-        """and words that somebody asked for and that were no longer kept."""
+        """Words said again because somebody had missed them."""
         self._me = me
         self._n = n
         self._incarnation = incarnation
@@ -121,13 +119,17 @@ class Exchange:
         elif isinstance(body, Request):
             self._say_again(frame.sender, body.to_all, body.number, body.boot_ns)
         elif isinstance(body, Resumption):
-            heard.advance(body.to_all, max(body.number, heard.next(body.to_all)))
+            # One that was meant for us before we were started again speaks of what that one had heard.
+            if body.incarnation == self._incarnation:
+                heard.advance(body.to_all, max(body.number, heard.next(body.to_all)))
         else:
             raise Refused(Refusal.MISADDRESSED)
         return None
 
     def due_ns(self, frame: Frame, word: Word) -> int:
         """When a word is due here; negative if it never is. Raises `Refused` if it does not say so."""
+        if not 0 <= frame.sender < self._n:
+            raise Refused(Refusal.UNKNOWN_SENDER)
         count = self._n - 1 if frame.to == ALL else 1
         if len(word.due_ns) != count:
             raise Refused(Refusal.MALFORMED)
@@ -146,6 +148,8 @@ class Exchange:
     def _on_greeting(self, sender: int, heard: _Heard, greeting: Greeting) -> None:
         if len(greeting.said_to) != self._n or len(greeting.awaited) != self._n:
             raise Refused(Refusal.MALFORMED)
+        # What we asked before may have gone with the connection.
+        heard.asked_ns = 0
         for to_all, said in ((True, greeting.said_to_all), (False, greeting.said_to[self._me])):
             if said >= heard.next(to_all):
                 self._ask(sender, heard, to_all)
@@ -170,12 +174,10 @@ class Exchange:
         place = _place(to, self._me, stream)
         words = [word for word in self._kept if word.to == stream and word.number >= number]
         first = next((index for index, word in enumerate(words) if word.due_ns[place] >= boot_ns), len(words))
-        if words and words[0].number > number:
-            self.gone += words[0].number - number
         words = words[first:]
         resumed = words[0].number if words else said + 1
         if resumed > number:
-            self._post(to, self._seal(to, Resumption(to_all, resumed)))
+            self._post(to, self._seal(to, Resumption(to_all, resumed, self._heard[to].incarnation)))
         for word in words:
             self._post(to, word.payload)
         self.resent += len(words)

@@ -68,10 +68,11 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Resumption(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """To one: what I said to all, or to you, goes on with this number; you need nothing before it."""
+    """To one: what I said to all, or to you, goes on with this number; you, as you are now, need nothing before it."""
 
     to_all: bool
     number: int
+    incarnation: int
 
 
 class Pulse(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -121,7 +122,7 @@ Body = Word | Greeting | Request | Resumption | Pulse | Piece | Notice | Farewel
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
-    """What is signed. `serial` counts a node's frames other than words, which have numbers of their own."""
+    """What is signed. `serial` counts a sender's frames; words have numbers of their own, by which they are told."""
 
     run: str
     sender: int
@@ -130,6 +131,9 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
     serial: int
     body: Body
 
+
+UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What `msgspec` raises for bytes that are not what they should be: bad UTF-8 and deep nesting have their own."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame).decode
@@ -162,8 +166,8 @@ def parse(payload: bytes) -> Frame:
         raise Refused(Refusal.TRUNCATED)
     try:
         return _decode(memoryview(payload)[SIGNATURE_BYTES:])
-    except (msgspec.DecodeError, RecursionError) as error:
-        truncated = not isinstance(error, msgspec.ValidationError) and "truncated" in str(error)
+    except UNDECODABLE as error:
+        truncated = type(error) is msgspec.DecodeError and "truncated" in str(error)
         raise Refused(Refusal.TRUNCATED if truncated else Refusal.MALFORMED) from None
 
 
@@ -177,7 +181,7 @@ def authenticate(frame: Frame, payload: bytes, run: str, members: Mapping[int, b
     _verify(payload, key)
 
 
-def open_commission(payload: bytes, run: str) -> Commission:
+def open_commission(payload: bytes, run: str, replica: int) -> Commission:
     """The commission in these bytes, from the launcher whose key the run is named after. Raises `Refused`."""
     frame = parse(payload)
     if frame.run != run or frame.sender != LAUNCHER or not isinstance(frame.body, Commission):
@@ -185,6 +189,8 @@ def open_commission(payload: bytes, run: str) -> Commission:
     if run_name(frame.body.launcher) != run:
         raise Refused(Refusal.UNKNOWN_SENDER)
     _verify(payload, frame.body.launcher)
+    if frame.to != replica:
+        raise Refused(Refusal.MISADDRESSED)
     return frame.body
 
 

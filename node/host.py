@@ -85,6 +85,8 @@ class Host:
         self._bus: Bus | None = None
         self._replica: StateMachine | None = None
         self._now_ns = 0
+        self.busy_until_ns = 0
+        """When the modelled CPU was last done with what it had to sign or verify."""
         self._timers: dict[str, object] = {}
         self._own: deque[Message] = deque()
         self._seen: deque[Certificate] = deque(maxlen=_CERTIFICATES_REMEMBERED)
@@ -116,11 +118,6 @@ class Host:
         """Whether the replica is running."""
         return self._replica is not None
 
-    @property
-    def now_ns(self) -> int:
-        """The host's own clock: ahead of the network's while its CPU works."""
-        return self._now_ns
-
     def deliver(self, envelope: Envelope, due_ns: int) -> None:
         """Take what the bus brings: verify, hand to the replica, carry out what it wants."""
         replica = self._replica
@@ -132,6 +129,7 @@ class Host:
             now_ns = due_ns
         if self._cpu.verify_ns:
             now_ns += self._cpu.verify_ns * self._unseen_signatures(envelope)
+            self.busy_until_ns = now_ns
         self._now_ns = now_ns
         if self._windows_down and self._crashes_first():
             self.receiver_down += 1
@@ -234,7 +232,9 @@ class Host:
         block = message.proposes()
         if block is not None:
             self._trace.tell("proposed", self._now_ns, self.me, block, message)
-        self._now_ns += self._cpu.sign_ns
+        if self._cpu.sign_ns:
+            self._now_ns += self._cpu.sign_ns
+            self.busy_until_ns = self._now_ns
         if message.signature:
             return message
         return msgspec.structs.replace(message, signature=self._notary.sign(self.me, message))

@@ -25,7 +25,7 @@ from node.signing import SigningKey
 
 
 class Sealer:
-    """Seals one sender's frames; all but words are numbered as they come."""
+    """Seals one sender's frames, and numbers them as they come."""
 
     def __init__(self, run: str, sender: int, incarnation: int, key: SigningKey) -> None:
         self._run = run
@@ -43,14 +43,16 @@ class Sealer:
 class LauncherEar:
     """Hears the launcher and nobody who pretends to be it."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, replica: int) -> None:
         self._run = run
+        self._replica = replica
         self._key: bytes | None = None
         self._serial = 0
+        self._farewell = 0
 
     def commission(self, payload: bytes) -> Commission:
         """The commission in a payload, whose key is the launcher's from now on. Raises `Refused`."""
-        commission = open_commission(payload, self._run)
+        commission = open_commission(payload, self._run, self._replica)
         self._key = commission.launcher
         return commission
 
@@ -64,6 +66,10 @@ class LauncherEar:
         if not isinstance(frame.body, (Notice, Farewell)):
             raise Refused(Refusal.MISADDRESSED)
         if isinstance(frame.body, Farewell):
+            # Written before the notices that it follows, so it has a count of its own.
+            if frame.serial <= self._farewell:
+                raise Refused(Refusal.REPLAYED)
+            self._farewell = frame.serial
             return frame.body
         if frame.serial <= self._serial:
             # A broker repeats what it has retained at each connection.

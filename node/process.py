@@ -68,11 +68,13 @@ class Node:
         self._run = post.run
         self._me = post.replica
         try:
-            self._store = SqliteStore(post.store)
+            self._store = SqliteStore(post.store, f"{post.run}/{post.replica}")
         except sqlite3.Error as error:
             raise NodeError(f"the store {post.store} cannot be used: {error}") from None
+        except ValueError as error:
+            raise NodeError(f"the store {post.store} {error}") from None
         self._sealer = Sealer(post.run, post.replica, self._store.incarnation, post.key)
-        self._ear = LauncherEar(post.run)
+        self._ear = LauncherEar(post.run, post.replica)
         self._link = MqttLink(post.broker, self._receive, patience_s=PATIENCE_S)
         self._post = poster(self._link, post.run, post.replica)
         self._key = post.key
@@ -119,11 +121,12 @@ class Node:
                 carrier.exchange.greet()
             self._heed_stop()
             await clock.run(carrier.settle)
+            carrier.finish()
             pulse.cancel()
         await self._hand_in()
 
     def _prepare(self, brief: Brief) -> Carrier:
-        if brief.members[self._me] != self._key.public:
+        if brief.replica != self._me or brief.members[self._me] != self._key.public:
             raise NodeError(f"the key is not that of replica {self._me} in this run")
         return Carrier(brief, self._run, self._key, self._store, self._account, self._sealer, self._post)
 
@@ -155,8 +158,8 @@ class Node:
                 up=self._carrier.up,
                 view=seen.view,
                 height=seen.height,
-                deliveries=account.deliveries,
-                lateness_us=account.lateness_at(0.99),
+                deliveries=self._carrier.lateness.count,
+                lateness_us=round(self._carrier.lateness.at(0.99)),
                 refused=account.refused,
             )
             self._post(LAUNCHER, self._sealer.seal(LAUNCHER, pulse))
@@ -170,8 +173,8 @@ class Node:
         account.outages = list(self._link.outages)
         if self._carrier is not None:
             self._carrier.count(account)
+            self._carrier.commit()
         self._store.keep_account(encode_account(account))
-        self._store.commit()
 
     async def _hand_in(self) -> None:
         """Send what was written down until the launcher has it."""
@@ -181,11 +184,14 @@ class Node:
         while self._me not in self._notice.received and time.monotonic() < deadline_s:
             for piece in pieces:
                 self._post(LAUNCHER, self._sealer.seal(LAUNCHER, piece))
+            await self._link.flushed()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HAND_IN_AGAIN_S):
                     while self._me not in self._notice.received:
                         self._noticed.clear()
                         await self._noticed.wait()
+        if self._me not in self._notice.received:
+            raise NodeError(f"nobody has taken what replica {self._me} has written down; it is still in its store")
 
     # What comes in
 
@@ -220,8 +226,13 @@ class Node:
             self._carrier.stop()
 
 
+def hand_in_from(store: SqliteStore) -> HandIn:
+    """All that a node has written down."""
+    return HandIn(list(store.records()), store.accounts())
+
+
 def _pieces(store: SqliteStore) -> Iterator[Piece]:
-    data = zlib.compress(msgspec.msgpack.encode(HandIn(list(store.records()), store.accounts())))
+    data = zlib.compress(msgspec.msgpack.encode(hand_in_from(store)))
     count = -(-len(data) // PIECE_BYTES)
     for index in range(count):
         yield Piece(index, count, data[index * PIECE_BYTES : (index + 1) * PIECE_BYTES])

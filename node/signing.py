@@ -6,6 +6,7 @@ key files are read and written by `cryptography`.
 
 from __future__ import annotations
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -39,7 +40,7 @@ class SigningKey:
         """The key in a PEM file. Raises ValueError with one sentence."""
         try:
             key = load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ValueError("must be a private key in PEM, without a passphrase") from None
         if not isinstance(key, Ed25519PrivateKey):
             raise ValueError("must be an Ed25519 key")

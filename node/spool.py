@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -13,6 +13,7 @@ from consensus.types import ReplicaId, View
 from node.trace import Observer, Trace
 from node.wire import Envelope, encode
 
+HANDED = "handed"
 _TO_ALL = -1
 
 
@@ -37,7 +38,7 @@ class _Entered(_Record, frozen=True, array_like=True, tag=2):
 
 
 class _OfBlock(_Record, frozen=True, array_like=True, tag=3):
-    event: str
+    event: Literal["held", "adopted", "committed"]
     block: Block
 
 
@@ -50,7 +51,11 @@ class _Restarted(_Record, frozen=True, array_like=True, tag=5):
     pass
 
 
-Record: TypeAlias = _Sent | _Proposed | _Entered | _OfBlock | _Rejected | _Restarted
+class _Handed(_Record, frozen=True, array_like=True, tag=6):
+    lateness_us: tuple[int, ...]
+
+
+Record: TypeAlias = _Sent | _Proposed | _Entered | _OfBlock | _Rejected | _Restarted | _Handed
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
@@ -91,6 +96,10 @@ class Spool(Observer):
     def restarted(self, now_ns: int, replica: ReplicaId) -> None:
         self._write(_Restarted(now_ns))
 
+    def handed(self, now_ns: int, lateness_us: Sequence[int]) -> None:
+        """Messages were handed to the replica, so late: what only real time has to tell, as an event `HANDED`."""
+        self._write(_Handed(now_ns, tuple(lateness_us)))
+
 
 class Told(NamedTuple):
     """One event of one replica's trace: how to tell it, and when it happened."""
@@ -122,7 +131,10 @@ def _details(record: Record, replica: ReplicaId, decode: Decode) -> tuple[str, t
             return "sent", (envelope, np.array(record.due_ns, dtype=np.int64), record.taken_ns)
         case _Proposed():
             message = decode(record.message)
-            return "proposed", (replica, message.proposes(), message)
+            block = message.proposes()
+            if block is None:
+                raise msgspec.ValidationError("a proposal that proposes nothing")
+            return "proposed", (replica, block, message)
         case _Entered():
             return "entered", (replica, record.view, record.timed_out)
         case _OfBlock():
@@ -131,3 +143,5 @@ def _details(record: Record, replica: ReplicaId, decode: Decode) -> tuple[str, t
             return "rejected", (replica, record.sender, record.reason)
         case _Restarted():
             return "restarted", (replica,)
+        case _Handed():
+            return HANDED, record.lateness_us

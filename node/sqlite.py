@@ -22,6 +22,7 @@ import msgspec
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS promises (place INTEGER PRIMARY KEY, key BLOB UNIQUE, type TEXT, value BLOB);
 CREATE TABLE IF NOT EXISTS trace (place INTEGER PRIMARY KEY, records BLOB);
+CREATE TABLE IF NOT EXISTS owner (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS incarnations (number INTEGER PRIMARY KEY, account BLOB);
 """
 _PUT = (
@@ -35,14 +36,22 @@ _decode_records = msgspec.msgpack.Decoder(list[bytes]).decode
 class SqliteStore:
     """See `node.store.Store`; also keeps a trace's records, and an account for each incarnation of the node."""
 
-    def __init__(self, file: Path) -> None:
-        """Opening it begins a new incarnation, numbered higher than all before."""
+    def __init__(self, file: Path, owner: str = "") -> None:
+        """Opening it begins a new incarnation, numbered higher than all before.
+
+        Raises ValueError for a store that belongs to another `owner`, sqlite3.Error for what is none.
+        """
         self._database = sqlite3.connect(file, isolation_level=None)
         # Nobody else reads while the node lives, and not having to ask saves a third of a commit.
         self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.executescript(_SCHEMA)
+        self._database.execute("INSERT INTO owner SELECT ? WHERE NOT EXISTS (SELECT 1 FROM owner)", (owner,))
+        (first,) = self._database.execute("SELECT name FROM owner").fetchone()
+        if first != owner:
+            self._database.close()
+            raise ValueError(f"belongs to {first}, not to {owner}")
         self._promises: dict[str | bytes, msgspec.Struct] = {}
         self._records: list[bytes] = []
         (last,) = self._database.execute("SELECT coalesce(max(number), 0) FROM incarnations").fetchone()

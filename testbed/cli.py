@@ -57,6 +57,9 @@ def run(
     time_scale: Annotated[
         float | None, typer.Option(metavar="X", help="With --bus mqtt: wall seconds per emulated second.")
     ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --bus mqtt: a file with the broker's password.")
+    ] = None,
     by_hand: Annotated[
         list[int] | None,
         typer.Option(metavar="N …", min=0, help="With --bus mqtt: replicas whose nodes you start yourself."),
@@ -67,7 +70,7 @@ def run(
     as_json: AsJson = False,
 ) -> int:
     """Run a scenario; a table on stdout, artefacts in a folder."""
-    from testbed.commands.run import run_scenario
+    from testbed.commands.run import Nodes, run_scenario
 
     if bus not in ("virtual", "mqtt"):
         raise typer.BadParameter(f"{bus}: must be virtual or mqtt", param_hint="--bus")
@@ -78,9 +81,11 @@ def run(
         if value is not None:
             _needs_nodes(bus, option)
             settings = (*settings, f"mqtt.{key}={json.dumps(value)}")
-    if by_hand:
-        _needs_nodes(bus, "--by-hand")
-    return run_scenario(scenario, settings, out, as_json, bus == "mqtt", frozenset(by_hand or ()))
+    for option, given in (("--by-hand", by_hand), ("--password-file", password_file)):
+        if given:
+            _needs_nodes(bus, option)
+    nodes = Nodes(frozenset(by_hand or ()), password_file) if bus == "mqtt" else None
+    return run_scenario(scenario, settings, out, as_json, nodes)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

@@ -41,6 +41,7 @@ class Account:
     receiver_down: int
     """Messages that found their receiver down."""
     effects: Sequence[FaultEffect]
+    warnings: Sequence[str] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
     """What only this engine reports, by key of the result's `engine` part."""
 
@@ -82,7 +83,7 @@ def fold(watch: Watch, account: Account) -> Result:
             }
             for fault in account.effects
         ],
-        "warnings": list(watch.warnings),
+        "warnings": [*watch.warnings, *account.warnings],
     }
     return Result(finite(report), _blocks(metrics, ledger), _arrivals(ledger), _links(links), scenario.toml())
 

@@ -57,13 +57,18 @@ DEFINITIONS = (
                 "lateness_ms",
                 "object",
                 "ms",
-                "p50, p99 and max, over deliveries, of how much later than it was due, and than its modelled CPU "
-                "was free, a replica was handed a message; in emulated time.",
+                "p50, p99 and max, over deliveries, of how much later than it was due, and than the modelled CPU was "
+                "free, a message was handed to its replica; in emulated time.",
             ),
             ("invalid", "text or null", "", "why the run says nothing about its network: late beyond its budget."),
             ("frames_refused", "object", "", "frames dropped by nodes, by reason."),
             ("frames_resent", "integer", "", "words said again because somebody had missed them."),
-            ("frames_gone", "integer", "", "words asked for again that were no longer kept."),
+            (
+                "undelivered",
+                "integer",
+                "",
+                "messages that were due at a running node and never came; later than all others in lateness_ms.",
+            ),
             ("broker_outages_s", "array", "s", "when somebody had no broker: [begin, end] in emulated time."),
             ("node_deaths", "integer", "", "processes killed, by the scenario or otherwise."),
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from testbed.launch.run import NodesProgress
+    from testbed.launch.options import NodesProgress
     from testbed.simulation import Progress
 
 

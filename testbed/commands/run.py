@@ -1,7 +1,9 @@
 """`quorbit run`: a scenario file in, a result out."""
 
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,21 +27,24 @@ if TYPE_CHECKING:
 DONE, FAILED, INVALID, INTERRUPTED = 0, 1, 3, 130
 
 
-@sentences_for_mistakes
-def run_scenario(
-    path: Path, overrides: Sequence[str], out: Path | None, as_json: bool, nodes: bool, by_hand: frozenset[int]
-) -> int:
-    """Run, print, write. Whatever can be found wrong is found before the run.
+@dataclass(frozen=True)
+class Nodes:
+    """Every replica is a process of its own; somebody else starts those `by_hand`."""
 
-    With `nodes`, every replica is a process of its own; somebody else starts those `by_hand`.
-    """
+    by_hand: frozenset[int]
+    password_file: Path | None
+
+
+@sentences_for_mistakes
+def run_scenario(path: Path, overrides: Sequence[str], out: Path | None, as_json: bool, nodes: Nodes | None) -> int:
+    """Run, print, write. Whatever can be found wrong is found before the run."""
     scenario = load_scenario(path, overrides)
     folder = out or Path("runs") / f"{path.stem}-seed{scenario.seed}"
     check_writable(folder, "--out")
     # Imported when the scenario is known to be right: mistakes should not wait for the engine.
     from testbed.report.table import render
 
-    result = _run_nodes(scenario, by_hand) if nodes else _watched_run(scenario)
+    result = _watched_run(scenario) if nodes is None else _run_nodes(scenario, nodes)
     _write(result, folder)
     if as_json:
         print_json(result.to_dict())
@@ -71,22 +76,27 @@ def _watched_run(scenario: Scenario) -> "Result":
     return result
 
 
-def _run_nodes(scenario: Scenario, by_hand: frozenset[int]) -> "Result":
+def _run_nodes(scenario: Scenario, nodes: Nodes) -> "Result":
     """The run over real processes, with a table of them while it lasts."""
-    from testbed.launch.run import LaunchError, Options, simulate_on_nodes
+    from testbed.launch import LaunchError
+    from testbed.launch.access import broker_named
+    from testbed.launch.options import Options
+    from testbed.launch.run import simulate_on_nodes
     from testbed.sky import build_sky
 
     sky = build_sky(scenario)
     warn(sky.warnings)
-    _check_by_hand(sky, by_hand)
+    _check_by_hand(sky, nodes.by_hand)
+    try:
+        broker = broker_named(scenario.mqtt.broker, os.environ, nodes.password_file)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--broker") from None
     table = NodesTable() if sys.stderr.isatty() else None
     try:
-        result = simulate_on_nodes(scenario, sky, Options(by_hand=by_hand, progress=table))
+        result = simulate_on_nodes(scenario, sky, Options(by_hand=nodes.by_hand, progress=table, broker=broker))
     except LaunchError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(FAILED) from None
-    except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error), param_hint="--broker") from None
     finally:
         if table is not None:
             table.clear()

@@ -2,3 +2,7 @@
 
 This package knows brokers, processes and folders. It must not know protocols, views or what a message means.
 """
+
+
+class LaunchError(Exception):
+    """A run over processes could not be done, in one sentence."""

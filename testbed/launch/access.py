@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,24 +32,26 @@ class Access:
     nodes: tuple[BrokerAddress, ...]
 
 
-def broker_named(value: str | None) -> Broker | BrokerAddress:
+def broker_named(
+    value: str | None, environment: Mapping[str, str], password_file: Path | None = None
+) -> Broker | BrokerAddress:
     """The broker that a scenario or a command line asks for: a URL, the name of one to start, or the best there is.
 
-    Raises ValueError with one sentence.
+    Credentials for a broker that runs already come from the environment and the file. Raises ValueError with one
+    sentence, or OSError for a file that cannot be read.
     """
     if value is None:
         return choose_broker()
     check_broker(value)
-    return BrokerAddress.parse(value) if "://" in value else choose_broker(value)
+    if "://" in value:
+        return BrokerAddress.parse(value).with_credentials(environment, password_file)
+    return choose_broker(value)
 
 
-def open_broker(
-    chosen: Broker | BrokerAddress, run: str, n: int, warden: Warden, environment: Mapping[str, str]
-) -> Access:
-    """Ways into a broker that runs already, with the environment's credentials, or into one that starts now."""
+def open_broker(chosen: Broker | BrokerAddress, run: str, n: int, warden: Warden) -> Access:
+    """Ways into a broker that runs already, or into one that starts now."""
     if isinstance(chosen, BrokerAddress):
-        address = chosen.with_credentials(environment)
-        return Access(address.url, address, (address,) * n)
+        return Access(chosen.url, chosen, (chosen,) * n)
     reads = (f"{topics.root(run)}/#",)
     launcher = Account.fresh("launcher", topics.launcher_writes(run), reads)
     nodes = [Account.fresh(f"node-{replica}", topics.node_writes(run, replica), reads) for replica in range(n)]
@@ -77,5 +80,5 @@ def by_hand_sentences(arguments: Mapping[int, Sequence[str]]) -> list[str]:
     """How to start the nodes that the launcher does not, each in a shell of its own."""
     if not arguments:
         return []
-    lines = [f"quorbit node {' '.join(words)}" for _, words in sorted(arguments.items())]
+    lines = [f"quorbit node {shlex.join(words)}" for _, words in sorted(arguments.items())]
     return [f"start {len(lines)} nodes by hand, each with its own command:", *lines]

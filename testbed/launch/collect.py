@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from consensus.types import ReplicaId
 from network.bus import Directions
 from node.account import Account, decode_account
-from node.frames import Piece
+from node.frames import UNDECODABLE, Piece
 from node.process import HandIn
-from node.spool import Decode, Told, read
+from node.spool import HANDED, Decode, Told, read
 from node.trace import Trace
 
+MOST_BYTES = 1 << 30
+"""More than any node has to say."""
 _decode = msgspec.msgpack.Decoder(HandIn).decode
 
 
@@ -29,11 +33,18 @@ class Collection:
         """Take a piece, which may come more than once; whether this one completes them."""
         if self.hand_in is not None or not 0 <= piece.index < piece.count:
             return False
+        # Others make fewer pieces once they have been started again.
+        self._pieces = {index: data for index, data in self._pieces.items() if index < piece.count}
         self._pieces[piece.index] = piece.data
         if len(self._pieces) < piece.count:
             return False
-        self.hand_in = _decode(zlib.decompress(b"".join(self._pieces[index] for index in range(piece.count))))
+        data = b"".join(self._pieces[index] for index in range(piece.count))
         self._pieces.clear()
+        try:
+            self.hand_in = _decode(zlib.decompressobj().decompress(data, MOST_BYTES))
+        except (zlib.error, *UNDECODABLE):
+            # Whoever made it may try again.
+            return False
         return True
 
     def accounts(self) -> list[Account]:
@@ -55,7 +66,7 @@ def with_stops(events: Sequence[Told], replica: ReplicaId, stops_ns: Iterable[in
     """A node's trace with the times at which it was found dead, which it could not write down itself.
 
     Each stands after the last thing the node did before it was started again. A node that nobody watched was dead
-    from the last thing it did.
+    from the last thing it did, or was not there from the start.
     """
     unplaced = sorted(stops_ns, reverse=True)
     told: list[Told] = []
@@ -69,16 +80,26 @@ def with_stops(events: Sequence[Told], replica: ReplicaId, stops_ns: Iterable[in
             while unplaced and unplaced[-1] <= event.now_ns:
                 stop(unplaced.pop())
                 dead = True
-            if told and not dead:
-                stop(told[-1].now_ns)
+            if not dead:
+                stop(told[-1].now_ns if told else 0)
         told.append(event)
     while unplaced:
         stop(unplaced.pop())
     return told
 
 
-def receiver_down(traces: Mapping[ReplicaId, Sequence[Told]], end_ns: int) -> int:
-    """How many messages were due while their receiver was down; the receivers could not count them."""
+class Arrivals(NamedTuple):
+    """How many messages were due by the end: at receivers that were up, and at receivers that were down."""
+
+    up: int
+    down: int
+
+
+def arrivals(traces: Mapping[ReplicaId, Sequence[Told]], end_ns: int) -> Arrivals:
+    """What became of all that was sent; receivers that were down could not count it.
+
+    What was due to a node between the last thing it wrote down and its death counts as neither.
+    """
     directions = Directions(len(traces))
     due_ns: dict[int, list[int]] = {replica: [] for replica in traces}
     for replica, events in traces.items():
@@ -88,31 +109,45 @@ def receiver_down(traces: Mapping[ReplicaId, Sequence[Told]], end_ns: int) -> in
                 targets = directions.targets(replica, envelope.to)
                 for target, due in zip(targets.tolist(), dues_ns.tolist(), strict=True):
                     due_ns[target].append(due)
-    down = 0
+    up = down = 0
     for replica, events in traces.items():
-        for begin_ns, until_ns in _windows_down(events, end_ns):
-            down += sum(begin_ns <= due < until_ns for due in due_ns[replica])
-    return down
+        dues = np.array([due for due in due_ns[replica] if 0 <= due <= end_ns], dtype=np.int64)
+        up += len(dues)
+        for silent_ns, stopped_ns, until_ns in _windows_down(events, end_ns):
+            down += int(((stopped_ns <= dues) & (dues < until_ns)).sum())
+            up -= int(((min(silent_ns + 1, stopped_ns) <= dues) & (dues < until_ns)).sum())
+    return Arrivals(up, down)
 
 
-def _windows_down(events: Sequence[Told], end_ns: int) -> Iterator[tuple[int, int]]:
-    stopped_ns: int | None = None
+def _windows_down(events: Sequence[Told], end_ns: int) -> Iterator[tuple[int, int, int]]:
+    """(the last thing it did, stopped, restarted) of each time that a node was down."""
+    last_ns = -1
+    down: tuple[int, int] | None = None
     for event in events:
         if event.event == "stopped":
-            stopped_ns = event.now_ns if stopped_ns is None else stopped_ns
-        elif event.event == "restarted" and stopped_ns is not None:
-            yield stopped_ns, event.now_ns
-            stopped_ns = None
-    if stopped_ns is not None:
-        yield stopped_ns, end_ns + 1
+            down = (last_ns, event.now_ns) if down is None else down
+        elif event.event == "restarted" and down is not None:
+            yield (*down, event.now_ns)
+            down = None
+        last_ns = event.now_ns
+    if down is not None:
+        yield (*down, end_ns + 1)
 
 
 def retell(traces: Mapping[ReplicaId, Sequence[Told]], trace: Trace) -> None:
-    """Tell all nodes' events in order of time; at one instant proposals first, because others are about them."""
+    """Tell all nodes' events in order of time."""
     ordered = sorted(
-        (event.now_ns, event.event != "proposed", replica, number)
+        (event.now_ns, _precedence(event), replica, number)
         for replica, events in traces.items()
         for number, event in enumerate(events)
+        if event.event != HANDED
     )
     for _, _, replica, number in ordered:
         traces[ReplicaId(replica)][number].to(trace)
+
+
+def _precedence(event: Told) -> tuple[int, int]:
+    """At one instant: who is there, then proposals, because others are about them, and parents before children."""
+    if event.event == "restarted":
+        return 0, 0
+    return (1, event.details[1].height) if event.event == "proposed" else (2, 0)

@@ -108,7 +108,7 @@ def tail(log: Path) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    return "\n".join(lines[-TAIL_LINES:]) or "(the broker has printed nothing)"
+    return "\n".join(lines[-TAIL_LINES:]) or "(it has printed nothing)"
 
 
 def await_broker(port: int, account: Account, log: Path, timeout_s: float = 10.0, host: str = LOOPBACK) -> None:

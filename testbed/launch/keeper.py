@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from testbed.launch.guard import tail
@@ -26,8 +26,19 @@ class NodeKeeper:
     The node itself knows when it is to be down: what is started in that time waits for its end.
     """
 
-    def __init__(self, replica: int, command: Sequence[str], log: Path, process_group: int) -> None:
+    def __init__(
+        self,
+        replica: int,
+        command: Sequence[str],
+        log: Path,
+        process_group: int,
+        environment: Mapping[str, str],
+        over: Callable[[], bool],
+    ) -> None:
+        """`over` says whether the node has nothing more to do, so that its end is no death."""
         self.replica = replica
+        self.executed_ns: list[int] = []
+        """Crashes of the scenario, in ns after the start, that killed a process."""
         self.deaths_ns: list[int] = []
         """Unix times at which the process was dead."""
         self.done = False
@@ -36,6 +47,8 @@ class NodeKeeper:
         self._command = command
         self.log = log
         self._process_group = process_group
+        self._environment = environment
+        self._over = over
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -43,8 +56,14 @@ class NodeKeeper:
         """The living process."""
         return None if self._process is None else self._process.pid
 
+    def crash(self, planned_ns: int) -> None:
+        """kill -9, because the scenario says so."""
+        if self._process is not None:
+            self.executed_ns.append(planned_ns)
+            self.kill()
+
     def kill(self) -> None:
-        """kill -9, as a crash does it."""
+        """kill -9."""
         self._signal(signal.SIGKILL)
 
     def terminate(self) -> None:
@@ -58,9 +77,9 @@ class NodeKeeper:
 
     async def keep(self) -> None:
         """Have a process until the node is done. Raises `NodeFailedError`."""
-        while not self.done:
+        while not self._finished:
             code = await self._one_life()
-            if self.done:
+            if self._finished:
                 return
             if code > 0:
                 raise NodeFailedError(f"node {self.replica} failed (exit code {code}); its log ends:\n{tail(self.log)}")
@@ -71,6 +90,10 @@ class NodeKeeper:
                     f"node {self.replica} died {self.restarts} times; its log ends:\n{tail(self.log)}"
                 )
 
+    @property
+    def _finished(self) -> bool:
+        return self.done or self._over()
+
     async def _one_life(self) -> int:
         with self.log.open("ab") as log:
             self._process = process = await asyncio.create_subprocess_exec(
@@ -79,6 +102,7 @@ class NodeKeeper:
                 stdout=log,
                 stderr=log,
                 process_group=self._process_group,
+                env=self._environment,
             )
         try:
             return await process.wait()

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consensus.protocols import load_protocol
 from consensus.types import ReplicaId
+from network.broker import CA_FILE, PASSWORD, USER, BrokerAddress
 from network.mqtt import BrokerError
 from network.timetable import Timetable
 from node.brief import Brief, brief_for
 from node.frames import run_name
+from node.process import hand_in_from
 from node.signing import SigningKey
+from node.sqlite import SqliteStore
 from testbed.faults import crashes_of, windows_down
+from testbed.launch import LaunchError
 from testbed.launch.access import broker_named, by_hand_sentences, node_arguments, open_broker
 from testbed.launch.desk import Desk, NodeView
 from testbed.launch.fold import Gathered, fold_nodes
 from testbed.launch.guard import Warden, private_folder, tail
 from testbed.launch.keeper import NodeFailedError, NodeKeeper, at_unix_ns
+from testbed.launch.options import Interruption, NodesProgress, Options
 from testbed.terms import terms_of
 
 if TYPE_CHECKING:
@@ -47,42 +52,15 @@ LEAVE_S = 5.0
 REPORT_S = 0.5
 
 
-class LaunchError(Exception):
-    """A run over processes could not be done, in one sentence."""
-
-
-@dataclass(frozen=True)
-class NodesProgress:
-    """How far a run over processes has come."""
-
-    virtual_s: float
-    """Negative before the start."""
-    duration_s: float
-    nodes: Sequence[NodeView]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run a scenario's nodes, where that differs from the usual."""
-
-    by_hand: frozenset[int] = frozenset()
-    """Replicas whose nodes somebody else starts."""
-    tell: Callable[[str], None] = lambda sentence: print(sentence, file=sys.stderr)
-    """Where to say what the user must know or do."""
-    progress: Callable[[NodesProgress], None] | None = None
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    """Where the credentials for a broker come from."""
-
-
 def simulate_on_nodes(scenario: Scenario, sky: Sky, options: Options | None = None) -> Result:
     """Run a scenario over real processes and a broker, in real time, and return what happened.
 
     Ctrl-C ends the run early: the result holds what was measured so far and is marked partial. Raises `LaunchError`
     when there is nothing to report: no broker, nodes that never got ready, a node that failed; ValueError for a broker
-    that is none.
+    that cannot be had.
     """
     run = _Run(scenario, sky, options or Options())
-    with _Interruption() as interruption, Warden.start(private_folder()) as warden:
+    with Interruption() as interruption, Warden.start(private_folder()) as warden:
         try:
             gathered = asyncio.run(run.gather(warden, interruption))
         except* (BrokerError, NodeFailedError, LaunchError) as errors:
@@ -90,26 +68,6 @@ def simulate_on_nodes(scenario: Scenario, sky: Sky, options: Options | None = No
         if gathered is None:
             raise KeyboardInterrupt
         return fold_nodes(sky, run.protocol, run.terms, gathered)
-
-
-class _Interruption:
-    """Ctrl-C, or being asked to end, as something to wait for."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> _Interruption:
-        main = threading.current_thread() is threading.main_thread()
-        numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-        self._before = {number: signal.signal(number, self._ask) for number in numbers}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: object) -> None:
-        self.asked = True
 
 
 class _Run:
@@ -123,10 +81,10 @@ class _Run:
         self._options = options
         self._n = self.terms.committee.n
         self._down = [tuple(windows_down(windows)) for windows in crashes_of(sky.scenario, sky)]
-        self._broker = broker_named(scenario.mqtt.broker)
+        self._broker = options.broker or broker_named(scenario.mqtt.broker, os.environ)
         self._keepers: dict[int, NodeKeeper] = {}
 
-    async def gather(self, warden: Warden, interruption: _Interruption) -> Gathered | None:
+    async def gather(self, warden: Warden, interruption: Interruption) -> Gathered | None:
         """Run everything; None if it was interrupted before there was anything to report."""
         began_s = time.perf_counter()
         key = SigningKey.generate()
@@ -134,20 +92,21 @@ class _Run:
         warning = getattr(self._broker, "warning", "")
         if warning:
             self._options.tell(f"warning: {warning}")
-        access = open_broker(self._broker, run, self._n, warden, self._options.environment)
+        access = open_broker(self._broker, run, self._n, warden)
         keys = [SigningKey.generate() for _ in range(self._n)]
         desk = Desk(access.launcher, run, key, list(self._briefs(keys)))
         arguments = [node_arguments(warden.folder, run, i, keys[i], access.nodes[i]) for i in range(self._n)]
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(desk.link.run()), group.create_task(self._report(desk))]
             await self._until_connected(desk, warden)
-            nodes = self._start_nodes(group, warden, arguments)
-            complete = await self._course(group, background, desk, interruption)
+            nodes = self._start_nodes(group, warden, desk, arguments)
+            complete = await self._course(group, background, desk, warden, interruption)
             for keeper in self._keepers.values():
                 keeper.done = True
                 if not desk.start_unix_ns:
                     keeper.terminate()
-            await asyncio.wait(nodes, timeout=LEAVE_S)
+            if nodes:
+                await asyncio.wait(nodes, timeout=LEAVE_S)
             await desk.clear()
             for task in (*background, *nodes):
                 task.cancel()
@@ -162,9 +121,17 @@ class _Run:
             wall_s=time.perf_counter() - began_s,
             collections=desk.collections,
             deaths_ns=[self._keepers[i].deaths_ns if i in self._keepers else [] for i in range(self._n)],
-            planned_ns=[[begin_ns for begin_ns, _ in windows] for windows in self._down],
+            executed_ns=[self._executed_ns(i) for i in range(self._n)],
+            windows_down=self._down,
+            refused=desk.refused,
             outages=list(desk.link.outages),
         )
+
+    def _executed_ns(self, replica: int) -> list[int]:
+        """Which crashes struck a node: who is down from the start needs no kill."""
+        from_the_start = [0 for begin_ns, _ in self._down[replica] if begin_ns == 0]
+        keeper = self._keepers.get(replica)
+        return from_the_start + (keeper.executed_ns if keeper is not None else [])
 
     def _briefs(self, keys: Sequence[SigningKey]) -> Iterator[Brief]:
         members = tuple(key.public for key in keys)
@@ -183,21 +150,30 @@ class _Run:
             raise LaunchError(f"the broker does not answer within {CONNECT_S:g} s: {desk.link.trouble}{log}") from None
 
     def _start_nodes(
-        self, group: asyncio.TaskGroup, warden: Warden, arguments: Sequence[Sequence[str]]
+        self, group: asyncio.TaskGroup, warden: Warden, desk: Desk, arguments: Sequence[Sequence[str]]
     ) -> list[asyncio.Task[None]]:
+        # Nodes have their broker's credentials in files; those of another one must not get in the way.
+        foreign = () if isinstance(self._broker, BrokerAddress) else (USER, PASSWORD, CA_FILE)
+        environment = {name: value for name, value in os.environ.items() if name not in foreign}
         by_hand = {i: arguments[i] for i in sorted(self._options.by_hand)}
         for sentence in by_hand_sentences(by_hand):
             self._options.tell(sentence)
         for i in range(self._n):
             if i not in by_hand:
-                store = ["--store", str(warden.folder / f"{i}.sqlite")]
+                store = ["--store", str(self._store(warden, i))]
                 # Not from this folder, which may have a "node" of its own.
                 command = [sys.executable, "-P", "-m", "node", *arguments[i], *store]
-                self._keepers[i] = NodeKeeper(i, command, warden.folder / f"{i}.log", warden.process_group)
+                log, over = warden.folder / f"{i}.log", partial(desk.has, i)
+                self._keepers[i] = NodeKeeper(i, command, log, warden.process_group, environment, over)
         return [group.create_task(keeper.keep()) for keeper in self._keepers.values()]
 
     async def _course(
-        self, group: asyncio.TaskGroup, background: list[asyncio.Task[None]], desk: Desk, interruption: _Interruption
+        self,
+        group: asyncio.TaskGroup,
+        background: list[asyncio.Task[None]],
+        desk: Desk,
+        warden: Warden,
+        interruption: Interruption,
     ) -> bool:
         """From all being ready to all having handed in; whether the run came to its end."""
         limit_s = READY_S + READY_S_PER_NODE * self._n
@@ -210,17 +186,21 @@ class _Run:
         for i, keeper in self._keepers.items():
             for begin_ns, _ in self._down[i]:
                 if begin_ns:
-                    kill = at_unix_ns(start_unix_ns + round(begin_ns * scale), keeper.kill)
-                    background.append(group.create_task(kill))
+                    crash = partial(keeper.crash, begin_ns)
+                    at_begin = at_unix_ns(start_unix_ns + round(begin_ns * scale), crash)
+                    background.append(group.create_task(at_begin))
         lasts_s = LEAD_S + self.terms.duration_ns * scale / 1e9
         if await self._until(desk, lambda: desk.received, "handed in", lasts_s + HAND_IN_S, interruption):
             return True
         desk.stop()
-        await self._until(desk, lambda: desk.received, "handed in", STOPPED_S, None)
+        try:
+            await self._until(desk, lambda: desk.received, "handed in", STOPPED_S, None)
+        except LaunchError:
+            await self._take_over(desk, warden)
         return False
 
     async def _until(
-        self, desk: Desk, reached: Callable[[], bool], what: str, limit_s: float, interruption: _Interruption | None
+        self, desk: Desk, reached: Callable[[], bool], what: str, limit_s: float, interruption: Interruption | None
     ) -> bool:
         """Wait for the nodes; False when interrupted. Who can interrupt may wait for nodes by hand for ever."""
         deadline_s, told = time.monotonic() + limit_s, False
@@ -248,8 +228,26 @@ class _Run:
             names = ", ".join(map(str, late))
             raise LaunchError(f"nodes {names} have not {what}: without their traces there is nothing to report")
 
+    async def _take_over(self, desk: Desk, warden: Warden) -> None:
+        """Read the stores of our nodes that cannot hand in. Raises `LaunchError` if somebody else's is missing."""
+        late = [view.replica for view in desk.views if not desk.has(view.replica)]
+        for i in late:
+            if i not in self._keepers or not self._store(warden, i).exists():
+                raise LaunchError(f"node {i} has not handed in: without its trace there is nothing to report")
+            keeper = self._keepers[i]
+            keeper.done = True
+            keeper.kill()
+            while keeper.pid is not None:
+                await asyncio.sleep(0.02)
+            store = SqliteStore(self._store(warden, i), f"{desk.run}/{i}")
+            desk.take_over(i, hand_in_from(store))
+            store.close()
+
+    def _store(self, warden: Warden, replica: int) -> Path:
+        return warden.folder / f"{replica}.sqlite"
+
     def _has(self, desk: Desk, view: NodeView, what: str) -> bool:
-        return view.ready if what == "ready" else desk.collections[view.replica].hand_in is not None
+        return view.ready if what == "ready" else desk.has(view.replica)
 
     async def _report(self, desk: Desk) -> None:
         """Show how everybody is, as long as it lasts."""

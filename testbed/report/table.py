@@ -144,6 +144,8 @@ def _add_nodes(table: Table, engine: Mapping[str, Any]) -> None:
     if engine["broker_outages_s"]:
         windows = ", ".join(f"{begin:g}-{end:g} s" for begin, end in engine["broker_outages_s"])
         table.add_row("broker away", f"{windows}; {number(engine['frames_resent'])} words said again")
+    if engine["undelivered"]:
+        table.add_row("undelivered", f"{number(engine['undelivered'])} messages that were due never came")
     if engine["node_deaths"]:
         table.add_row("nodes", f"{number(engine['node_deaths'])} processes killed")
     if engine["frames_refused"]:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from testbed.launch.brokers import BROKERS
-from testbed.launch.run import Options, simulate_on_nodes
+from testbed.launch.options import Options
+from testbed.launch.run import simulate_on_nodes
 from testbed.result import Result
 from testbed.scenario import Scenario, make_scenario
 from testbed.sky import build_sky

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from testbed.launch.desk import NodeView
-from testbed.launch.run import NodesProgress
+from testbed.launch.options import NodesProgress
 from testbed.result import Result
 from tests.realtime.nodes import broker_pid, run_on_nodes, starlink, until
 from tests.simulation.runs import failed
@@ -104,4 +104,4 @@ def test_kills_at_random_instants_and_a_new_broker_lose_nothing_that_was_promise
     assert int(checks["no double vote"]["detail"].split()[0]) > 100
     end_ns = round(DURATION_S * 1e9)
     assert max(committed_by(result, end_ns - SETTLED_NS)) <= min(committed_by(result, end_ns))
-    assert engine["frames_gone"] == 0
+    assert engine["undelivered"] == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.launch.run import LaunchError
+from testbed.launch import LaunchError
 from tests.realtime.nodes import (
     broker_pid,
     descendants,
@@ -23,8 +23,6 @@ from tests.realtime.nodes import (
     until,
     write_scenario,
 )
-
-pytestmark = [pytest.mark.realtime]
 
 FAILING = '''
 from consensus.protocols.pbft import Pbft
@@ -68,7 +66,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_behind(tmp_path: Path
     folder = private_folder(launcher.pid)
     until(lambda: running(launcher.pid), "all nodes running")
     pids = descendants(launcher.pid)
-    until(lambda: sum(file.stat().st_size for file in folder.glob("*.sqlite-wal")) > 300_000, "some blocks")
+    until(lambda: sum(file.stat().st_size for file in folder.glob("*.sqlite-wal")) > 1_500_000, "some blocks")
     launcher.send_signal(signal.SIGINT)
     out, err = launcher.communicate(timeout=60)
     assert launcher.returncode == 130, err
@@ -145,15 +143,15 @@ def test_a_broker_that_dies_comes_back_and_nothing_is_lost(tmp_path: Path) -> No
         tmp_path,
     )
     until(lambda: running(launcher.pid), "all nodes running")
-    until(lambda: wal_bytes(private_folder(launcher.pid)) > 200_000, "some blocks")
+    until(lambda: wal_bytes(private_folder(launcher.pid)) > 600_000, "some blocks")
     os.kill(broker_pid(launcher.pid), signal.SIGKILL)
     _, err = launcher.communicate(timeout=60)
     assert launcher.returncode in (0, 3), err
     report = json.loads((tmp_path / "out" / "result.json").read_text())
     assert len(report["engine"]["broker_outages_s"]) == 1
     assert report["engine"]["lateness_ms"]["max"] > 100
-    assert report["engine"]["frames_gone"] == 0
-    # Each mined block went to three others, and whatever was due by the end was handed to each of them once.
+    # Whatever was due by the end was handed to everybody, and once.
+    assert report["engine"]["undelivered"] == 0
     assert report["engine"]["deliveries"] >= 0.9 * report["network"]["messages"]
     assert report["engine"]["deliveries"] <= report["network"]["messages"]
 

@@ -16,7 +16,7 @@ from testbed.cli import main, spread_options
 from testbed.commands.progress import ProgressLine, nodes_table, progress_text
 from testbed.commands.run import exit_code
 from testbed.launch.desk import NodeView
-from testbed.launch.run import NodesProgress
+from testbed.launch.options import NodesProgress
 from testbed.tables import read_delays
 
 ROOT = Path(__file__).parents[2]

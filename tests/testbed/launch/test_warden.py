@@ -73,7 +73,7 @@ def test_a_command_that_does_not_exist_is_said_in_the_log(warden: Warden) -> Non
 def test_a_port_that_is_open_is_not_yet_a_broker(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(TimeoutError, match=re.escape("its log ends:\n(the broker has printed nothing)")):
+        with pytest.raises(TimeoutError, match=re.escape("its log ends:\n(it has printed nothing)")):
             await_broker(port, Account.fresh("a", (), ()), tmp_path / "none.log", timeout_s=0.2)
 
 
