@@ -81,7 +81,7 @@ class MqttLink:
         self._incoming: asyncio.Queue[aiomqtt.Message] = asyncio.Queue()
 
     async def subscribe(self, *topics: str) -> None:
-        """Subscribe now, and again at each later connection."""
+        """Subscribe now, or at the first connection, and again at each later one."""
         self._topics += topics
         client = self._client
         if client is not None:
@@ -92,7 +92,7 @@ class MqttLink:
                 if self._client is client:
                     self._unanswered.set()
                     await self.lost.wait()
-        await self.connected.wait()
+                await self.connected.wait()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish soon, in order; while there is no connection, when there is one."""

@@ -27,6 +27,8 @@ from node import topics
 from node.brief import Brief, brief_for
 from node.frames import LAUNCHER, Pulse, Refusal, Request, parse
 from node.inbox import Arrival, Inbox
+from node.spool import HANDED
+from node.wire import decoder
 from testbed.launch.access import node_arguments
 from testbed.launch.brokers import LOOPBACK, Account, choose_broker, free_port
 from testbed.launch.desk import Desk
@@ -265,7 +267,8 @@ async def _stop(stage: Stage) -> None:
         assert await stage.process.wait() == 0
     (account,) = stage.desk.collections[live].accounts()
     assert sum(account.refused.values()) == stage.fed.total()
-    assert account.deliveries == stage.mill.deliveries
+    events = stage.desk.collections[live].events(ReplicaId(live), decoder(load_protocol("pbft").messages).decode)
+    assert sum(len(event.details) for event in events if event.event == HANDED) == stage.mill.deliveries
     assert account.outages == []
 
 
