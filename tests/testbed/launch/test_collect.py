@@ -390,3 +390,14 @@ def test_what_was_due_at_the_very_instant_of_a_death_is_counted_once() -> None:
     sent = [Told(1, "sent", (vote, np.array([10]), 1))]
     trace = [Told(10, "held", (other, GENESIS)), Told(10, "stopped", (other,)), Told(20, "restarted", (other,))]
     assert sum(arrivals({one: sent, other: trace}, 39)) == 1
+
+
+def test_when_lateness_was_written_down_dates_nothing_else() -> None:
+    """A late node proposes at 5 what others hold at 7, and has written down by then that the wall stands at 90."""
+    records: list[bytes] = []
+    spool = Spool(records.append)
+    spool.handed(90, [85])
+    spool.entered(5, ReplicaId(1), View(1), False)
+    collection = collected(HandIn(records, []))
+    events = collection.events(ReplicaId(1), lambda data: Vote("vote", View(1), Height(1), BlockId(data)))
+    assert [(event.event, event.now_ns) for event in events] == [("handed", 0), ("entered", 5)]
