@@ -1,6 +1,6 @@
 """Lateness of real nodes: HotStuff on Starlink's first shell, over each broker, and how many nodes stay valid.
 
-`python -m benchmarks.nodes` prints the README's table of brokers, in some ten minutes.
+`python -m benchmarks.nodes` prints both for every broker that is installed, in some ten minutes.
 """
 
 from __future__ import annotations
