@@ -139,6 +139,8 @@ class Node:
             await self._noticed.wait()
 
     async def _commission(self) -> Brief:
+        # For the broker the link has a patience of its own.
+        await self._link.connected.wait()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 return await self._commissioned

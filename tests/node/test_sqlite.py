@@ -124,11 +124,13 @@ def test_incarnations_grow_even_if_the_wall_clock_is_set_back(tmp_path: Path, mo
     assert again.incarnation == store.incarnation + 1
 
 
-def test_a_type_that_is_not_loaded_is_refused(tmp_path: Path) -> None:
+def test_a_type_that_is_not_loaded_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file cannot make the program load, or make, anything that is not a message struct it knows."""
+    (tmp_path / "never_loaded_before.py").write_text("import msgspec\nclass Thing(msgspec.Struct): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
     for name in (
         "no.such.module:Thing",
-        "colorsys:rgb_to_hls",
+        "never_loaded_before:Thing",
         "consensus.messages:NoSuch",
         "consensus.messages:",
         ":",
@@ -151,7 +153,7 @@ def test_a_type_that_is_not_loaded_is_refused(tmp_path: Path) -> None:
             store.recover()
         store.close()
         file.unlink()
-    assert "colorsys" not in sys.modules
+    assert "never_loaded_before" not in sys.modules
 
 
 def test_what_does_not_fit_its_type_is_refused(tmp_path: Path) -> None:
