@@ -21,8 +21,8 @@ that its view may begin, which the paper leaves to its pacemaker.
 With leaders in turn a commit takes three live leaders in a row, two who propose and one who collects the last votes.
 
 Faults: n > 3f. Constant delay δ: block b is proposed at 2δ(b-1) and committed at 2δ(b+1)+δ, so finality is 5δ and
-the period 2δ; 2(n-1) messages a block, all in steady state with leaders in turn. A dead leader costs one timeout and
-the next leader's wait.
+the period 2δ; 2(n-1) messages a block, all in steady state with leaders in turn. A dead leader costs two timeouts, as
+in HotStuff, and the next leader's wait: it proposes 2T + 3δ + 2Δ after the block whose votes were lost.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ certificate must cover it as a proposal must, so that whoever enters a view by i
 With leaders in turn a commit takes three live leaders in a row, two who propose and one who collects the last votes.
 
 Faults: n > 3f. Constant delay δ: block b is proposed at 2δ(b-1) and committed at 2δ(b+1)+δ, so finality is 5δ and
-the period 2δ; 2(n-1) messages a block, all in steady state with leaders in turn. A dead leader costs one timeout, at
-the end of which the next leader proposes at once.
+the period 2δ; 2(n-1) messages a block, all in steady state with leaders in turn. A dead leader costs two timeouts, as
+in HotStuff: of the view whose votes it should have collected, and whose block is lost, and of its own. The next leader
+then proposes at once: 2T + 3δ after the lost block.
 """
 
 from __future__ import annotations
