@@ -11,6 +11,8 @@ from consensus.replica import Replica
 PROTOCOLS = {
     "pbft": "consensus.protocols.pbft:Pbft",
     "hotstuff": "consensus.protocols.hotstuff:HotStuff",
+    "jolteon": "consensus.protocols.jolteon:Jolteon",
+    "hotstuff2": "consensus.protocols.hotstuff2:HotStuff2",
     "longest_chain": "consensus.protocols.longest_chain:LongestChain",
 }
 ENTRY_POINT_GROUP = "quorbit.protocols"

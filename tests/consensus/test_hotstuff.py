@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from consensus.chained import PHASE
 from consensus.effects import (
     Adopted,
     Broadcast,
@@ -22,7 +23,7 @@ from consensus.effects import (
 )
 from consensus.messages import GENESIS, Block, Proposal, Timeout, genesis_certificate
 from consensus.pacemaker import BftParameters
-from consensus.protocols.hotstuff import PHASE, HotStuff, Promise
+from consensus.protocols.hotstuff import HotStuff, HotStuffPromise
 from consensus.types import Height, ReplicaId, View
 from tests.consensus.stage import DELTA_NS, certificate, chain, child, seat, spoken, tell, timeout_certificate, vote
 
@@ -63,7 +64,7 @@ def test_the_leader_proposes_with_the_highest_certificate() -> None:
     assert list(leader.start({}, 0)) == [
         Entered(View(1)),
         SetTimer("view", TIMEOUT_NS),
-        Persist("promise", Promise(View(1), View(0), View(1), GENESIS.id, Height(0), HIGH, None)),
+        Persist("promise", HotStuffPromise(View(1), View(0), View(1), HIGH, None, GENESIS.id, Height(0))),
         Broadcast(proposal(first)),
     ]
 
@@ -106,7 +107,7 @@ def test_a_replica_votes_once_in_a_view_for_a_safe_block() -> None:
     assert tell(replica, 1, proposal(first)) == [
         Persist(first.id, first),
         Held(first),
-        Persist("promise", Promise(View(1), View(1), View(0), GENESIS.id, Height(0), HIGH, None)),
+        Persist("promise", HotStuffPromise(View(1), View(1), View(0), HIGH, None, GENESIS.id, Height(0))),
         Adopted(first),
         Send(ReplicaId(2), vote(PHASE, 1, first)),
     ]

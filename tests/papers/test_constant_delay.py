@@ -23,9 +23,13 @@ def pbft(n: int) -> Result:
     return run_matrix("pbft", constant(n, DELTA_MS), (3 * BLOCKS - 0.5) * DELTA_MS / 1e3)
 
 
-def hotstuff(n: int) -> Result:
-    """Chained HotStuff up to just after the votes for block `BLOCKS` have left."""
-    return run_matrix("hotstuff", constant(n, DELTA_MS), (2 * (BLOCKS - 1) + 1.5) * DELTA_MS / 1e3)
+CHAIN = {"hotstuff": 3, "jolteon": 2, "hotstuff2": 2}
+"""How many blocks in a row are certified when the first is final: 2δ for each, and δ to tell."""
+
+
+def chained(protocol: str, n: int) -> Result:
+    """A chained protocol up to just after the votes for block `BLOCKS` have left."""
+    return run_matrix(protocol, constant(n, DELTA_MS), (2 * (BLOCKS - 1) + 1.5) * DELTA_MS / 1e3)
 
 
 @pytest.mark.parametrize("n", COMMITTEES)
@@ -59,39 +63,46 @@ def test_pbft_checkpoints_are_counted_apart() -> None:
     assert sum(sent.values()) == BLOCKS * (2 * n * n - n - 1)
 
 
+@pytest.mark.parametrize("protocol", CHAIN)
 @pytest.mark.parametrize("n", COMMITTEES)
-def test_hotstuff_proposes_every_two_delays_and_is_final_after_seven(n: int) -> None:
-    """Block b is proposed at 2δ(b-1) and committed at 2δ(b+2)+δ; only the proposer of block b+3 has it δ earlier."""
-    seen = measured(hotstuff(n))
+def test_chains_grow_every_two_delays_and_are_final_after_five_or_seven(protocol: str, n: int) -> None:
+    """Block b is proposed at 2δ(b-1) and committed δ after block b+3 is, or b+2; by the proposer of that at once."""
+    chain = CHAIN[protocol]
+    seen = measured(chained(protocol, n))
     heights = seen.height.tolist()
-    assert heights == list(range(1, BLOCKS - 2))
+    assert heights == list(range(1, BLOCKS - chain + 1))
     assert seen.proposed_ns.tolist() == [2 * DELTA_NS * (b - 1) for b in heights]
     for b, committed in zip(heights, seen.committed_ns, strict=True):
-        expected = np.full(n, (2 * (b + 2) + 1) * DELTA_NS)
-        expected[(b + 3) % n] -= DELTA_NS
+        expected = np.full(n, (2 * (b + chain - 1) + 1) * DELTA_NS)
+        expected[(b + chain) % n] -= DELTA_NS
         assert committed.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize(("protocol", "delays"), [("hotstuff", 7), ("jolteon", 5), ("hotstuff2", 5)])
 @pytest.mark.parametrize("n", COMMITTEES)
-def test_hotstuff_finality_is_seven_delays_as_a_median_and_less_by_a_share_as_a_mean(n: int) -> None:
-    """The median over replicas is 7δ, their mean 7δ - δ/n: the collector's own last hop is free."""
-    result = hotstuff(n)
+def test_finality_of_chains_is_whole_delays_as_a_median_and_less_by_a_share_as_a_mean(
+    protocol: str, delays: int, n: int
+) -> None:
+    """The median over replicas is 7δ or 5δ, their mean less by δ/n: the collector's own last hop is free."""
+    result = chained(protocol, n)
     finality = result.to_dict()["consensus"]["finality_ms"]
-    assert finality == {"count": BLOCKS - 3} | dict.fromkeys(("mean", "p50", "p90", "p99", "max"), 7 * DELTA_MS)
-    assert (measured(result).finality_ns.sum(axis=1) == (7 * n - 1) * DELTA_NS).all()
+    count = BLOCKS - CHAIN[protocol]
+    assert finality == {"count": count} | dict.fromkeys(("mean", "p50", "p90", "p99", "max"), delays * DELTA_MS)
+    assert (measured(result).finality_ns.sum(axis=1) == (delays * n - 1) * DELTA_NS).all()
 
 
+@pytest.mark.parametrize("protocol", CHAIN)
 @pytest.mark.parametrize("n", COMMITTEES)
-def test_hotstuff_sends_2n_2_messages_per_block(n: int) -> None:
+def test_chains_take_2n_2_messages_per_block(protocol: str, n: int) -> None:
     """One proposal to all others, and a vote of all but the next leader, whose own stays at home."""
-    assert messages(hotstuff(n)) == {"proposal": BLOCKS * (n - 1), "vote": BLOCKS * (n - 1)}
+    assert messages(chained(protocol, n)) == {"proposal": BLOCKS * (n - 1), "vote": BLOCKS * (n - 1)}
 
 
-@pytest.mark.parametrize(("protocol", "delays"), [("pbft", 3), ("hotstuff", 7)])
+@pytest.mark.parametrize(("protocol", "delays"), [("pbft", 3), ("hotstuff", 7), ("jolteon", 5), ("hotstuff2", 5)])
 @pytest.mark.parametrize("n", COMMITTEES)
 def test_the_result_says_that_nothing_was_lost_against_the_bound(protocol: str, delays: int, n: int) -> None:
     """Bound and measurement are the same whole number of delays."""
-    result = pbft(n) if protocol == "pbft" else hotstuff(n)
+    result = pbft(n) if protocol == "pbft" else chained(protocol, n)
     count = result.to_dict()["consensus"]["finality_ms"]["count"]
     assert result.to_dict()["bound"] == {
         "blocks": count,

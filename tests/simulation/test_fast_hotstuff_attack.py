@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pytest
 
+from consensus.chained import ChainedReplica
 from consensus.effects import Broadcast, Committed, Effect, Send
-from consensus.messages import Block, Message, Payload, Proposal, QuorumCertificate, Vote
+from consensus.messages import Block, Message, Payload, Proposal, Vote
 from consensus.protocols.hotstuff import HotStuff
+from consensus.protocols.hotstuff2 import HotStuff2
+from consensus.protocols.jolteon import Jolteon
 from consensus.replica import Seat
 from consensus.types import Committee, ReplicaId
 from testbed.checks import Agreement, CommitOrder
@@ -25,41 +28,25 @@ WITHOUT_1 = [{0, 2, 3}, {1}]
 WITHOUT_2 = [{0, 1, 3}, {2}]
 
 
-class TwoChain(HotStuff):
-    """Jolteon's and Fast-HotStuff's rules on our chassis: lock on a certified block, commit its parent."""
+class VulnerableJolteon(Jolteon):
+    """The rule as Fast-HotStuff first had it: a parent is enough."""
 
-    def _learn(self, certificate: QuorumCertificate) -> None:
-        newest = self.tree.get(certificate.block, certificate.height)
-        if newest is None or certificate.view <= self.high.view:
-            return
-        self.high, self.locked = certificate, newest
-        if newest.height >= 1:
-            parent = self.tree.parent(newest)
-            if self.linked(newest, parent) and parent.height > self.tree.final.height:
-                self.emit(*(Committed(block) for block in self.tree.finalise(parent)))
-
-    def linked(self, child: Block, parent: Block) -> bool:
-        return child.view == parent.view + 1
+    def _linked(self, child: Block, parent: Block) -> bool:
+        return True
 
 
-class VulnerableTwoChain(TwoChain):
-    """The rule as first published: a parent is enough."""
+class VulnerableHotStuff2(HotStuff2):
+    """The same mistake in HotStuff-2."""
 
-    def linked(self, child: Block, parent: Block) -> bool:
+    def _linked(self, child: Block, parent: Block) -> bool:
         return True
 
 
 class VulnerableThreeChain(HotStuff):
     """Three certified blocks in a row commit, whatever their views."""
 
-    def _learn(self, certificate: QuorumCertificate) -> None:
-        newest = self.tree.get(certificate.block, certificate.height)
-        is_new = newest is not None and certificate.view > self.high.view
-        super()._learn(certificate)
-        if newest is not None and is_new and newest.height > 2:
-            oldest = self.tree.parent(self.tree.parent(newest))
-            if oldest.height > self.tree.final.height:
-                self.emit(*(Committed(block) for block in self.tree.finalise(oldest)))
+    def _linked(self, child: Block, parent: Block) -> bool:
+        return True
 
 
 class Script:
@@ -67,7 +54,7 @@ class Script:
 
     def __init__(
         self,
-        protocol: type[HotStuff],
+        protocol: type[ChainedReplica],
         leaders: Mapping[int, int],
         partitions: Mapping[int, Sequence[set[int]]],
         muted: Mapping[int, int],
@@ -86,7 +73,7 @@ class Script:
         committee = Committee.of(4)
         payloads: Callable[[int, int, Block], Payload] = lambda now, most, parent: Payload(parent.payload.end, 0, 0)  # noqa: E731
         self.replicas = [
-            Scripted(Seat(ReplicaId(i), committee, 1, None, random.Random(i), payloads, 0, HotStuff.Parameters()))
+            Scripted(Seat(ReplicaId(i), committee, 1, None, random.Random(i), payloads, 0, ChainedReplica.Parameters()))
             for i in range(4)
         ]
         self.carry((i, replica.start({}, 0)) for i, replica in enumerate(self.replicas))
@@ -126,6 +113,9 @@ class Script:
         for _ in range(40):
             behind = [i for i in sorted(group) if self.replicas[i].view < number]
             if not behind:
+                # A leader that waits after a timeout has waited long enough.
+                self.now_ns += 10
+                self.carry([(i, self.replicas[i].fire("propose", self.now_ns)) for i in sorted(group)])
                 return
             self.now_ns += 10
             for timer in ("view", "fetch"):
@@ -133,7 +123,7 @@ class Script:
         raise AssertionError(f"round {number} did not begin: {[r.view for r in self.replicas]}")
 
 
-def published(protocol: type[HotStuff]) -> Script:
+def published(protocol: type[ChainedReplica]) -> Script:
     """The schedule as Twins gives it; rounds 1 and 2, led by node 0 as are all unnamed ones, come before it."""
     script = Script(
         protocol,
@@ -150,7 +140,7 @@ def published(protocol: type[HotStuff]) -> Script:
     return script
 
 
-def stretched(protocol: type[HotStuff]) -> Script:
+def stretched(protocol: type[ChainedReplica]) -> Script:
     """The same with one more certified block on either side, for three-chains."""
     script = Script(
         protocol,
@@ -171,21 +161,25 @@ def views(script: Script, node: int, common: int) -> list[int]:
     return [view for view in script.committed[node] if view > common]
 
 
-def test_the_vulnerable_two_chain_rule_commits_two_children_of_block_3() -> None:
-    script = published(VulnerableTwoChain)
+@pytest.mark.parametrize("protocol", [VulnerableJolteon, VulnerableHotStuff2])
+def test_the_vulnerable_two_chain_rule_commits_two_children_of_block_3(protocol: type[ChainedReplica]) -> None:
+    script = published(protocol)
     assert views(script, 1, 3)[0] == 4
     for node in (0, 2, 3):
         assert views(script, node, 3)[0] == 6
     assert_forked(script)
 
 
-def test_two_chains_of_consecutive_views_are_safe_there() -> None:
-    script = published(TwoChain)
+@pytest.mark.parametrize("protocol", [Jolteon, HotStuff2])
+def test_two_chains_of_consecutive_views_are_safe_there(protocol: type[ChainedReplica]) -> None:
+    script = published(protocol)
     assert views(script, 1, 3) == []
     for node in (0, 2, 3):
         assert views(script, node, 3) in ([], [6], [6, 10])
     assert any(views(script, node, 3)[:1] == [6] for node in (0, 2, 3)), "a rule that never commits is no rule"
     assert_one_chain(script)
+    # Non-vacuity: node 1 holds a certificate above block 4, and it is the views that forbid the commit.
+    assert script.replicas[1].high.view > 4
 
 
 def test_the_vulnerable_three_chain_rule_breaks_agreement_in_the_stretched_schedule() -> None:
@@ -197,7 +191,7 @@ def test_the_vulnerable_three_chain_rule_breaks_agreement_in_the_stretched_sched
 
 
 @pytest.mark.parametrize("schedule", [published, stretched])
-def test_hotstuff_is_safe_in_both(schedule: Callable[[type[HotStuff]], Script]) -> None:
+def test_hotstuff_is_safe_in_both(schedule: Callable[[type[ChainedReplica]], Script]) -> None:
     script = schedule(HotStuff)
     assert_one_chain(script)
     # Non-vacuity: node 1 holds a certificate above block 4, and it is the views that forbid the commit.
@@ -221,7 +215,7 @@ def assert_forked(script: Script) -> None:
 
 
 def test_both_blocks_of_the_attack_have_the_same_parent() -> None:
-    script = published(VulnerableTwoChain)
+    script = published(VulnerableJolteon)
     four = next(b for b in script.replicas[1].tree.ancestors(script.replicas[1].tree.final, 0) if b.view == 4)
     six = next(b for b in script.replicas[2].tree.ancestors(script.replicas[2].tree.final, 0) if b.view == 6)
     assert (four.parent, four.height) == (six.parent, six.height)

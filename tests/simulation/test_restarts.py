@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from consensus.effects import Effect, Persist
 from consensus.protocols.hotstuff import HotStuff
+from consensus.protocols.hotstuff2 import HotStuff2
+from consensus.protocols.jolteon import Jolteon
 from consensus.protocols.pbft import Pbft
 from tests.laboratory import constant, run_matrix
 from tests.simulation.runs import SAFETY, crash, failed, heights, kinds, matrices, partition
@@ -72,7 +74,7 @@ def check_leader_based(protocol: str, case: tuple[int, Any, list[dict[str, Any]]
     assert max(reached) - min(reached) <= 8, reached
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "jolteon", "hotstuff2"])
 @given(case=cases())
 @quick
 def test_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:
@@ -80,7 +82,7 @@ def test_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "jolteon", "hotstuff2"])
 @given(case=cases())
 @thorough
 def test_many_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:
@@ -115,6 +117,14 @@ class ForgetfulHotStuff(Forgetful, HotStuff):
     pass
 
 
+class ForgetfulJolteon(Forgetful, Jolteon):
+    pass
+
+
+class ForgetfulHotStuff2(Forgetful, HotStuff2):
+    pass
+
+
 class ForgetfulPbft(Forgetful, Pbft):
     pass
 
@@ -128,20 +138,22 @@ def test_replicas_that_forget_what_they_prepared_lose_a_committed_block() -> Non
     assert {"no double vote", "agreement"} & failed(forgetful)
 
 
-def test_replicas_that_forget_their_votes_vote_twice() -> None:
+@pytest.mark.parametrize(
+    ("protocol", "mutant"),
+    [("hotstuff", ForgetfulHotStuff), ("jolteon", ForgetfulJolteon), ("hotstuff2", ForgetfulHotStuff2)],
+)
+def test_replicas_that_forget_their_votes_vote_twice(protocol: str, mutant: Any) -> None:
     faults = [crash(i, 0.3 + i / 1000, 0.35) for i in range(4)]
     # Without transactions the second block of a view would be the same as the first.
     workload = {"transactions_per_s": 1000}
-    honest = restart("hotstuff", 4, constant(4, 10), faults, 0.0, 1, workload=workload)
+    honest = restart(protocol, 4, constant(4, 10), faults, 0.0, 1, workload=workload)
     assert not failed(honest)
-    forgetful = restart(
-        "hotstuff", 4, constant(4, 10), faults, 0.0, 1, workload=workload, protocol_class=ForgetfulHotStuff
-    )
+    forgetful = restart(protocol, 4, constant(4, 10), faults, 0.0, 1, workload=workload, protocol_class=mutant)
     assert "no double vote" in failed(forgetful)
 
 
 def test_a_replica_that_slept_through_a_thousand_blocks_fetches_them() -> None:
-    for protocol, down_s in (("pbft", 4.0), ("hotstuff", 8.0)):
+    for protocol, down_s in (("pbft", 4.0), ("hotstuff", 8.0), ("jolteon", 8.0)):
         result = run_matrix(
             protocol,
             constant(5, 1),

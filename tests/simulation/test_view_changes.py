@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.laboratory import constant, run_matrix
 from tests.simulation.runs import crash, failed, heights, kinds, matrices, partition
 
-LEADER_BASED = ["pbft", "hotstuff"]
+LEADER_BASED = ["pbft", "hotstuff", "jolteon", "hotstuff2"]
 DELTA_MS = 20.0
 quick = settings(deadline=None, max_examples=6, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 thorough = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
@@ -91,9 +91,13 @@ def test_a_partition_in_three_heals(protocol: str) -> None:
     assert min(heights(result)) > 50
 
 
-@pytest.mark.parametrize("protocol", LEADER_BASED)
-@pytest.mark.parametrize("loss", [0.05, 0.2])
-@pytest.mark.parametrize("n", [4, 7])
+@pytest.mark.parametrize(
+    ("protocol", "loss", "n"),
+    [
+        *((protocol, loss, n) for protocol in ("pbft", "hotstuff") for loss in (0.05, 0.2) for n in (4, 7)),
+        *((protocol, loss, n) for protocol in ("jolteon", "hotstuff2") for loss, n in ((0.2, 4), (0.1, 7))),
+    ],
+)
 def test_loss_slows_but_does_not_stop(protocol: str, loss: float, n: int) -> None:
     delay_ns = constant(n, 10)
     result = run(protocol, delay_ns, 30.0, network={"model": "fixed", "delay_ms": 10.0, "loss": loss})

@@ -28,7 +28,9 @@ from tests.papers.oracle import leader_and_rounds, still, vote_to_next
 
 PBFT_ROUNDS = 2
 LINKS = 3
-"""A block of chained HotStuff is final when the proposals of three more have arrived."""
+"""A block of chained HotStuff is final when the proposals of three more have arrived,"""
+CHAINS = {"hotstuff": LINKS, "jolteon": 2, "hotstuff2": 2}
+"""one of a two-chain when those of two more have."""
 SHORTEST_NS, LONGEST_NS = 5 * MS, 100 * MS
 ONE_MICROSECOND_NS = 1_000
 REPLICA_2_IS_FAR_MS = [[0, 10, 40, 11], [10, 0, 40, 12], [40, 40, 0, 43], [11, 12, 43, 0]]
@@ -64,7 +66,7 @@ def expected_commits(protocol: str, delays: Delays, quorum: int, n: int, seen: A
         if protocol == "pbft":
             commits.append(all_to_all(delays, start_ns, proposer, quorum, PBFT_ROUNDS))
         else:
-            leaders = [(view + later) % n for later in range(LINKS + 1)]
+            leaders = [(view + later) % n for later in range(CHAINS[protocol] + 1)]
             commits.append(chained(delays, start_ns, leaders, quorum))
     return np.array(commits)
 
@@ -174,12 +176,13 @@ def test_pbft_runs_at_its_bound_on_any_matrix(delay_ns: IntArray) -> None:
     assert_equal_to_bound("pbft", run_few_blocks("pbft", delay_ns), over(delay_ns), Committee.of(n).quorum, n)
 
 
+@pytest.mark.parametrize("protocol", CHAINS)
 @given(matrices().map(closed))
 @settings(deadline=None, max_examples=40)
-def test_hotstuff_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> None:
+def test_chains_run_at_their_bound_on_routed_matrices(protocol: str, delay_ns: IntArray) -> None:
     """Asymmetric delays closed under shortest paths between 4 to 10 replicas, to the nanosecond."""
     n = len(delay_ns)
-    assert_equal_to_bound("hotstuff", run_few_blocks("hotstuff", delay_ns), over(delay_ns), Committee.of(n).quorum, n)
+    assert_equal_to_bound(protocol, run_few_blocks(protocol, delay_ns), over(delay_ns), Committee.of(n).quorum, n)
 
 
 def test_silent_replicas_leave_the_quorum_to_the_rest() -> None:

@@ -122,6 +122,8 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
     assert [line for line in text.splitlines() if line and not line.startswith(" ")] == [
         "pbft",
         "hotstuff",
+        "jolteon",
+        "hotstuff2",
         "longest_chain",
     ]
     assert "Castro and Liskov" in text
@@ -130,9 +132,10 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
 
 def test_protocols_as_json(capsys):
     assert main(["protocols", "--json"]) == 0
-    pbft, hotstuff, longest_chain = json.loads(capsys.readouterr().out)
+    pbft, hotstuff, *two_chains, longest_chain = json.loads(capsys.readouterr().out)
     assert pbft["parameters"]["window"] == 1
     assert hotstuff["timeout_deltas"] > 1
+    assert [(each["name"], each["commit_delays"]) for each in two_chains] == [("jolteon", "5δ"), ("hotstuff2", "5δ")]
     assert longest_chain["parameters"] == {"block_interval_s": 2.0, "confirmations": 6, "tie_break": "first_seen"}
 
 
