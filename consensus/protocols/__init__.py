@@ -11,6 +11,7 @@ from consensus.replica import Replica
 PROTOCOLS = {
     "pbft": "consensus.protocols.pbft:Pbft",
     "hotstuff": "consensus.protocols.hotstuff:HotStuff",
+    "tendermint": "consensus.protocols.tendermint:Tendermint",
     "longest_chain": "consensus.protocols.longest_chain:LongestChain",
 }
 ENTRY_POINT_GROUP = "quorbit.protocols"

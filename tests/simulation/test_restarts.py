@@ -72,7 +72,7 @@ def check_leader_based(protocol: str, case: tuple[int, Any, list[dict[str, Any]]
     assert max(reached) - min(reached) <= 8, reached
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint"])
 @given(case=cases())
 @quick
 def test_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:
@@ -80,7 +80,7 @@ def test_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint"])
 @given(case=cases())
 @thorough
 def test_many_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:
@@ -141,7 +141,7 @@ def test_replicas_that_forget_their_votes_vote_twice() -> None:
 
 
 def test_a_replica_that_slept_through_a_thousand_blocks_fetches_them() -> None:
-    for protocol, down_s in (("pbft", 4.0), ("hotstuff", 8.0)):
+    for protocol, down_s in (("pbft", 4.0), ("hotstuff", 8.0), ("tendermint", 4.0)):
         result = run_matrix(
             protocol,
             constant(5, 1),
