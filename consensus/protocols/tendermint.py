@@ -239,7 +239,7 @@ class Tendermint(CatchingUp):
         """Whatever now holds in this round, in the order of the paper."""
         proposal = self.proposals.get(self.view)
         if proposal is not None and self.step == PROPOSE:
-            self._answer(proposal)
+            self.answer(proposal)
         prevotes, precommits = self._ballot(self.view, PREVOTE), self._ballot(self.view, PRECOMMIT)
         if self.step == PREVOTE and len(prevotes.votes) >= self.committee.quorum:
             self._wait(PREVOTE)  # line 34
@@ -251,7 +251,7 @@ class Tendermint(CatchingUp):
         if len(precommits.votes) >= self.committee.quorum:
             self._wait(PRECOMMIT)  # line 47
 
-    def _answer(self, proposal: TendermintProposal) -> None:
+    def answer(self, proposal: TendermintProposal) -> None:
         """Lines 22 and 28."""
         block, locked, valid_view = proposal.block, self.locked, proposal.valid_view
         free = locked is None or locked.block == block.id
@@ -260,17 +260,17 @@ class Tendermint(CatchingUp):
             if polka is None or polka.block != block.id:
                 return
             free = free or (locked is not None and locked.view <= valid_view)
-        if free and self._valid(proposal):
+        if free and self.valid_here(proposal):
             self.emit(Adopted(block))
             self._vote(PREVOTE, block.id)
         else:
             self._vote(PREVOTE, NIL)
 
-    def _valid(self, proposal: TendermintProposal) -> bool:
+    def valid_here(self, proposal: TendermintProposal) -> bool:
         return self._sound_proposal(proposal) and proposal.block.parent == self.tree.final.id
 
     def _backs(self, polka: QuorumCertificate, proposal: TendermintProposal) -> bool:
-        return polka.block == proposal.block.id and self._valid(proposal)
+        return polka.block == proposal.block.id and self.valid_here(proposal)
 
     def _lock(self, polka: QuorumCertificate) -> None:
         """Line 36, for the first time."""
