@@ -57,8 +57,6 @@ class AllToAll(msgspec.Struct, frozen=True):
     """The zero-load shape of a protocol whose leader proposes and then all vote to all, `phases` times."""
 
     phases: int
-    waits: bool = True
-    """Whether a replica commits only after its own last vote; otherwise the block and a quorum of others' will do."""
 
 
 class Chained(msgspec.Struct, frozen=True):

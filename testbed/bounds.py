@@ -37,24 +37,19 @@ def _reach(sent_ns: IntArray, delays: Delays) -> IntArray:
     return arrival
 
 
-def _phase(sent_ns: IntArray, quorum: int, delays: Delays, not_before_ns: IntArray) -> IntArray:
-    """One all-to-all phase: when each replica has a quorum of votes, and what else it waits for."""
+def _phase(sent_ns: IntArray, quorum: int, delays: Delays) -> IntArray:
+    """One all-to-all phase: when each replica has a quorum of votes and has voted itself."""
     arrival = _reach(sent_ns, delays)
-    done: IntArray = np.maximum(np.partition(arrival, quorum - 1, axis=0)[quorum - 1], not_before_ns)
+    done: IntArray = np.maximum(np.partition(arrival, quorum - 1, axis=0)[quorum - 1], sent_ns)
     return done
 
 
-def all_to_all(delays: Delays, start_ns: int, leader: int, quorum: int, phases: int, waits: bool = True) -> IntArray:
-    """int64[replicas]: when each commits a block that `leader` proposes at `start_ns` (PBFT: two phases).
-
-    Without `waits` the last quorum of votes decides as soon as it and the block are there, one's own vote or not.
-    """
+def all_to_all(delays: Delays, start_ns: int, leader: int, quorum: int, phases: int) -> IntArray:
+    """int64[replicas]: when each commits a block that `leader` proposes at `start_ns` (PBFT: two phases)."""
     n = len(delays(np.full(1, start_ns)))
-    held_ns: IntArray = _reach(np.full(n, start_ns, dtype=np.int64), delays)[leader]
-    at_ns = held_ns
-    for phase in range(phases):
-        own_ns = at_ns if waits or phase + 1 < phases else held_ns
-        at_ns = _phase(at_ns, quorum, delays, own_ns)
+    at_ns: IntArray = _reach(np.full(n, start_ns, dtype=np.int64), delays)[leader]
+    for _ in range(phases):
+        at_ns = _phase(at_ns, quorum, delays)
     return at_ns
 
 

@@ -35,7 +35,7 @@ def block_bound(
 ) -> IntArray:
     """int64[replicas]: when each could commit, at the earliest, a block proposed in `view` at `start_ns`."""
     if isinstance(facts.shape, AllToAll):
-        return all_to_all(delays, start_ns, proposer, quorum, facts.shape.phases, facts.shape.waits)
+        return all_to_all(delays, start_ns, proposer, quorum, facts.shape.phases)
     if isinstance(facts.shape, Chained):
         leaders = [(view + later) % n for later in range(facts.shape.chain + 1)]
         return chained(delays, start_ns, leaders, quorum)

@@ -61,7 +61,7 @@ class Tendermint(CatchingUp):
         period="3δ",
         messages_per_block="2n²-n-1",
         view_change="2n(n-1) votes for nil",
-        shape=AllToAll(phases=2, waits=False),
+        shape=AllToAll(phases=2),
         timeout_deltas=TIMEOUT_DELTAS,
         one_vote_per=("view",),
     )

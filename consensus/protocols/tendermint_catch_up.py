@@ -87,6 +87,7 @@ class CatchingUp(ChainReplica):
         self.emit(*(Committed(final) for final in self.tree.finalise(block)))
         self.committed, self.locked, self.valid, self.over = proof, None, None, None
         self.persist_final()
+        self.persist_promise()
         self.tree.prune(block.height)
         self._forget(block.height)
         self.enter(self.first_view(block.height + 1))

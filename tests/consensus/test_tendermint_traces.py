@@ -205,7 +205,7 @@ class Replay:
     def begin(self, validator: ReplicaId, asked: bool) -> list[Said]:
         """Start a height, and find the votes that the network has kept for it."""
         replica = self.replicas[validator]
-        said = self.early.pop(validator, [])
+        said: list[Said] = self.early.pop(validator, [])
         if self.begun[validator] < 0:
             said = self.said(validator, replica.start({}, 0))
         self.begun[validator] = replica.height - 1
@@ -243,7 +243,8 @@ class Replay:
 
     def said(self, validator: ReplicaId, effects: Any) -> list[Said]:
         """What the specification has a word for; what comes after a decision belongs to the next height."""
-        replica, said, height_over = self.replicas[validator], [], False
+        replica, height_over = self.replicas[validator], False
+        said: list[Said] = []
         for effect in effects:
             found = self.word(replica, effect)
             if type(effect) is Committed:
