@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from consensus.effects import Effect, Persist
 from consensus.protocols.hotstuff import HotStuff
 from consensus.protocols.pbft import Pbft
+from consensus.protocols.tendermint import Tendermint
 from tests.laboratory import constant, run_matrix
 from tests.simulation.runs import SAFETY, crash, failed, heights, kinds, matrices, partition
 
@@ -119,6 +120,10 @@ class ForgetfulPbft(Forgetful, Pbft):
     pass
 
 
+class ForgetfulTendermint(Forgetful, Tendermint):
+    pass
+
+
 def test_replicas_that_forget_what_they_prepared_lose_a_committed_block() -> None:
     """All who knew of the first blocks crash; a replica that was cut off till then must learn of them."""
     faults = [partition([3], 0.0, 0.7), *(crash(i, 0.5, 0.55 + i / 100) for i in range(3))]
@@ -128,15 +133,14 @@ def test_replicas_that_forget_what_they_prepared_lose_a_committed_block() -> Non
     assert {"no double vote", "agreement"} & failed(forgetful)
 
 
-def test_replicas_that_forget_their_votes_vote_twice() -> None:
+@pytest.mark.parametrize(("protocol", "mutant"), [("hotstuff", ForgetfulHotStuff), ("tendermint", ForgetfulTendermint)])
+def test_replicas_that_forget_their_votes_vote_twice(protocol: str, mutant: Any) -> None:
     faults = [crash(i, 0.3 + i / 1000, 0.35) for i in range(4)]
     # Without transactions the second block of a view would be the same as the first.
     workload = {"transactions_per_s": 1000}
-    honest = restart("hotstuff", 4, constant(4, 10), faults, 0.0, 1, workload=workload)
+    honest = restart(protocol, 4, constant(4, 10), faults, 0.0, 1, workload=workload)
     assert not failed(honest)
-    forgetful = restart(
-        "hotstuff", 4, constant(4, 10), faults, 0.0, 1, workload=workload, protocol_class=ForgetfulHotStuff
-    )
+    forgetful = restart(protocol, 4, constant(4, 10), faults, 0.0, 1, workload=workload, protocol_class=mutant)
     assert "no double vote" in failed(forgetful)
 
 

@@ -122,6 +122,7 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
     assert [line for line in text.splitlines() if line and not line.startswith(" ")] == [
         "pbft",
         "hotstuff",
+        "tendermint",
         "longest_chain",
     ]
     assert "Castro and Liskov" in text
@@ -130,9 +131,10 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
 
 def test_protocols_as_json(capsys):
     assert main(["protocols", "--json"]) == 0
-    pbft, hotstuff, longest_chain = json.loads(capsys.readouterr().out)
+    pbft, hotstuff, tendermint, longest_chain = json.loads(capsys.readouterr().out)
     assert pbft["parameters"]["window"] == 1
     assert hotstuff["timeout_deltas"] > 1
+    assert tendermint["timeout_deltas"] == 4
     assert longest_chain["parameters"] == {"block_interval_s": 2.0, "confirmations": 6, "tie_break": "first_seen"}
 
 
