@@ -5,7 +5,7 @@ quorum has prevoted (a polka); a quorum of precommits decides. Whoever precommit
 prevotes only its locked block, or one that a polka of the same or a later round backs (lines 22 to 33). A proposer
 proposes the newest block of which it has seen a polka again (line 16). Timeouts grow with the round.
 
-A view is a round of a height: view = height · (1000n + 1) + round, so that views ascend, no two rounds share one,
+A view is a round of a height: view = height · (10⁶n + 1) + round, so that views ascend, no two rounds share one,
 and replica (height + round) mod n = view mod n leads it. A block keeps the view that made it.
 
 Deviations:

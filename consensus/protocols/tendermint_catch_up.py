@@ -24,8 +24,8 @@ from consensus.protocols.tendermint_messages import (
 from consensus.replica import Recovered, Seat
 from consensus.types import BlockId, Height, ReplicaId, View
 
-TURNS = 1_000
-"""How often every replica may lead one height."""
+TURNS = 1_000_000
+"""How often every replica may lead one height: more rounds than any run can have."""
 
 
 class CatchingUp(ChainReplica):

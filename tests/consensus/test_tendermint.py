@@ -42,8 +42,8 @@ NOTHING_YET = genesis_certificate(PRECOMMIT)
 
 
 def at(height: int, round_number: int) -> int:
-    """The view of a round: four replicas may lead a height a thousand times each."""
-    return height * 4001 + round_number
+    """The view of a round: four replicas may lead a height a million times each."""
+    return height * 4_000_001 + round_number
 
 
 def block(height: int, round_number: int, parent: Block = GENESIS, count: int = 0) -> Block:
@@ -113,7 +113,7 @@ def test_the_proposer_proposes_a_new_block() -> None:
     """Lines 14 to 19: proposer(h, round) broadcasts PROPOSAL with getValue() and validRound -1."""
     proposer = Tendermint(seat(1, TendermintParameters()))
     assert list(proposer.start({}, 0)) == [
-        Entered(View(4001)),
+        Entered(View(4_000_001)),
         SetTimer("repeat", REPEAT_NS),
         SetTimer("propose", PROPOSE_NS),
         Persist("proposed", proposal(FIRST)),
@@ -125,7 +125,7 @@ def test_the_others_wait_for_the_proposal() -> None:
     """Line 21: schedule OnTimeoutPropose(h, round) after timeoutPropose(round)."""
     replica = Tendermint(seat(0, TendermintParameters()))
     assert list(replica.start({}, 0)) == [
-        Entered(View(4001)),
+        Entered(View(4_000_001)),
         SetTimer("repeat", REPEAT_NS),
         SetTimer("propose", PROPOSE_NS),
     ]
@@ -137,10 +137,10 @@ def test_a_proposer_proposes_its_valid_block_again_and_shows_the_polka() -> None
     tell(replica, 1, proposal(FIRST))
     hear(replica, ballot(PREVOTE, 0, FIRST), 0, 1, 2)
     hear(replica, ballot(PRECOMMIT, 0, None), 0, 1, 3)
-    over = RoundCertificate(View(4001), *_replicas(0, 1, 3), Height(1), (NIL,) * 3)
+    over = RoundCertificate(View(4_000_001), *_replicas(0, 1, 3), Height(1), (NIL,) * 3)
     again = proposal(FIRST, 1, valid_round=0)
     assert list(replica.fire("precommit", VOTE_NS)) == [
-        Entered(View(4002), timed_out=True),
+        Entered(View(4_000_002), timed_out=True),
         SetTimer("repeat", REPEAT_NS + 3 * GROWTH_NS),
         Broadcast(Standing(NOTHING_YET, polka(0, FIRST), over)),
         Persist("proposed", again),
@@ -230,14 +230,14 @@ def test_a_second_proposal_of_one_round_is_rejected() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        Block(GENESIS.id, Height(1), View(4001), ReplicaId(2), GENESIS.payload),
-        Block(GENESIS.id, Height(2), View(4001), ReplicaId(1), GENESIS.payload),
-        Block(GENESIS.id, Height(1), View(4002), ReplicaId(2), GENESIS.payload),
+        Block(GENESIS.id, Height(1), View(4_000_001), ReplicaId(2), GENESIS.payload),
+        Block(GENESIS.id, Height(2), View(4_000_001), ReplicaId(1), GENESIS.payload),
+        Block(GENESIS.id, Height(1), View(4_000_002), ReplicaId(2), GENESIS.payload),
     ],
 )
 def test_an_invalid_block_gets_nil(wrong: Block) -> None:
     """Line 23: valid(v); the block is the proposer's own, of this round and this height."""
-    assert tell(started(0), 1, TendermintProposal(View(4001), wrong)) == [
+    assert tell(started(0), 1, TendermintProposal(View(4_000_001), wrong)) == [
         Rejected(ReplicaId(1), Reason.MALFORMED),
         promise(prevote=None),
         Broadcast(ballot(PREVOTE, 0, None)),
@@ -399,7 +399,7 @@ def test_a_quorum_of_mixed_precommits_starts_the_precommit_timeout_and_then_the_
     hear(replica, ballot(PRECOMMIT, 0, None), 1, 2)
     assert tell(replica, 3, ballot(PRECOMMIT, 0, FIRST)) == [SetTimer("precommit", VOTE_NS)]
     assert list(replica.fire("precommit", VOTE_NS)) == [
-        Entered(View(4002), timed_out=True),
+        Entered(View(4_000_002), timed_out=True),
         SetTimer("repeat", REPEAT_NS + 3 * GROWTH_NS),
         SetTimer("propose", PROPOSE_NS + GROWTH_NS),
     ]
@@ -414,8 +414,8 @@ def test_a_quorum_of_precommits_decides() -> None:
     assert tell(replica, 3, ballot(PRECOMMIT, 0, FIRST)) == [
         Committed(FIRST),
         Persist("final", FinalMark(FIRST.id, Height(1))),
-        promise(committed=certificate(PRECOMMIT, 4001, FIRST, 0, 1, 3), prevote=FIRST, precommit=FIRST),
-        Entered(View(8002)),
+        promise(committed=certificate(PRECOMMIT, 4_000_001, FIRST, 0, 1, 3), prevote=FIRST, precommit=FIRST),
+        Entered(View(8_000_002)),
         SetTimer("repeat", REPEAT_NS),
         SetTimer("propose", PROPOSE_NS),
     ]
@@ -429,7 +429,7 @@ def test_any_rounds_quorum_decides_even_before_the_block_is_there() -> None:
     hear(replica, ballot(PRECOMMIT, 3, FIRST), 1, 2, 3)
     assert replica.view == at(1, 3)
     effects = spoken(tell(replica, 1, proposal(FIRST)))
-    assert effects[:3] == [Held(FIRST), Committed(FIRST), Entered(View(8002))]
+    assert effects[:3] == [Held(FIRST), Committed(FIRST), Entered(View(8_000_002))]
 
 
 def test_f_plus_1_replicas_in_a_later_round_are_followed() -> None:
@@ -439,7 +439,7 @@ def test_f_plus_1_replicas_in_a_later_round_are_followed() -> None:
     assert tell(replica, 3, ballot(PRECOMMIT, 5, None)) == []
     assert tell(replica, 1, ballot(PREVOTE, 6, None)) == []
     assert spoken(tell(replica, 2, ballot(PRECOMMIT, 5, None))) == [
-        Entered(View(4006), timed_out=True),
+        Entered(View(4_000_006), timed_out=True),
         SetTimer("repeat", REPEAT_NS + 15 * GROWTH_NS),
         SetTimer("propose", PROPOSE_NS + 5 * GROWTH_NS),
     ]
@@ -489,7 +489,7 @@ def test_a_second_vote_for_one_place_is_rejected_and_the_first_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [ballot("commit", 0, FIRST), Vote(PREVOTE, View(4001), Height(2), FIRST.id), vote(PREVOTE, 1, FIRST)]
+    "wrong", [ballot("commit", 0, FIRST), Vote(PREVOTE, View(4_000_001), Height(2), FIRST.id), vote(PREVOTE, 1, FIRST)]
 )
 def test_votes_that_contradict_themselves_are_rejected(wrong: Vote) -> None:
     assert tell(started(0), 3, wrong) == [Rejected(ReplicaId(3), Reason.MALFORMED)]
@@ -501,7 +501,7 @@ def test_votes_that_contradict_themselves_are_rejected(wrong: Vote) -> None:
 def test_a_replica_that_is_stuck_says_everything_again() -> None:
     replica = locked_on_first(0)
     replica.fire("propose", PROPOSE_NS)
-    over = RoundCertificate(View(4001), *_replicas(0, 1, 2), Height(1), (NIL,) * 3)
+    over = RoundCertificate(View(4_000_001), *_replicas(0, 1, 2), Height(1), (NIL,) * 3)
     assert list(replica.fire("repeat", REPEAT_NS)) == [
         Broadcast(Standing(NOTHING_YET, polka(0, FIRST), over)),
         Broadcast(ballot(PREVOTE, 1, None)),
@@ -526,7 +526,7 @@ def test_whoever_has_decided_more_helps_a_laggard() -> None:
     ahead = started(0)
     tell(ahead, 1, proposal(FIRST))
     hear(ahead, ballot(PRECOMMIT, 0, FIRST), 1, 2, 3)
-    proof = Standing(certificate(PRECOMMIT, 4001, FIRST, 1, 2, 3))
+    proof = Standing(certificate(PRECOMMIT, 4_000_001, FIRST, 1, 2, 3))
     assert tell(ahead, 3, Standing(NOTHING_YET)) == [Send(ReplicaId(3), proof)]
     assert tell(ahead, 3, proof) == []
     behind = started(3)
@@ -535,17 +535,17 @@ def test_whoever_has_decided_more_helps_a_laggard() -> None:
 
 
 WEAK = [
-    Standing(certificate(PRECOMMIT, 4001, FIRST, 0, 1)),
-    Standing(certificate(PRECOMMIT, 4001, FIRST, 0, 0, 1)),
-    Standing(certificate(PREVOTE, 4001, FIRST)),
-    Standing(certificate(PRECOMMIT, 8002, FIRST)),
-    Standing(msgspec.structs.replace(certificate(PRECOMMIT, 4001, FIRST), block=NIL)),
+    Standing(certificate(PRECOMMIT, 4_000_001, FIRST, 0, 1)),
+    Standing(certificate(PRECOMMIT, 4_000_001, FIRST, 0, 0, 1)),
+    Standing(certificate(PREVOTE, 4_000_001, FIRST)),
+    Standing(certificate(PRECOMMIT, 8_000_002, FIRST)),
+    Standing(msgspec.structs.replace(certificate(PRECOMMIT, 4_000_001, FIRST), block=NIL)),
     Standing(msgspec.structs.replace(NOTHING_YET, block=FIRST.id)),
-    Standing(NOTHING_YET, certificate(PRECOMMIT, 4001, FIRST)),
+    Standing(NOTHING_YET, certificate(PRECOMMIT, 4_000_001, FIRST)),
     Standing(NOTHING_YET, polka(0, FIRST, 0, 1)),
     Standing(NOTHING_YET, msgspec.structs.replace(polka(0, FIRST), block=NIL)),
-    Standing(NOTHING_YET, None, RoundCertificate(View(4001), *_replicas(0, 1), Height(1), (NIL,) * 2)),
-    Standing(NOTHING_YET, None, RoundCertificate(View(8002), *_replicas(0, 1, 2), Height(1), (NIL,) * 3)),
+    Standing(NOTHING_YET, None, RoundCertificate(View(4_000_001), *_replicas(0, 1), Height(1), (NIL,) * 2)),
+    Standing(NOTHING_YET, None, RoundCertificate(View(8_000_002), *_replicas(0, 1, 2), Height(1), (NIL,) * 3)),
 ]
 
 
@@ -580,7 +580,7 @@ def test_a_restarted_replica_says_its_votes_again_and_no_others() -> None:
     said = tell(started(0), 1, proposal(FIRST))
     replica, effects = again(0, said)
     assert effects == [
-        Entered(View(4001)),
+        Entered(View(4_000_001)),
         SetTimer("repeat", REPEAT_NS),
         Broadcast(Standing(NOTHING_YET)),
         Broadcast(ballot(PREVOTE, 0, FIRST)),
@@ -594,7 +594,7 @@ def test_a_restarted_proposer_proposes_the_same_block_again() -> None:
     said = list(proposer.start({}, 0))
     replica = Tendermint(seat(1, TendermintParameters(), payloads=lambda now_ns, most, parent: Payload(0, 9, 9)))
     assert list(replica.start(store(said), 0)) == [
-        Entered(View(4001)),
+        Entered(View(4_000_001)),
         SetTimer("repeat", REPEAT_NS),
         Broadcast(proposal(FIRST)),
     ]
@@ -609,7 +609,7 @@ def test_a_restarted_replica_keeps_its_locks_its_round_and_the_proof_of_it() -> 
     said += first.fire("propose", PROPOSE_NS)
     replica, effects = again(0, said)
     assert (replica.view, replica.locked, replica.valid) == (at(1, 1), polka(0, FIRST), polka(0, FIRST))
-    over = RoundCertificate(View(4001), *_replicas(0, 1, 2), Height(1), (NIL,) * 3)
+    over = RoundCertificate(View(4_000_001), *_replicas(0, 1, 2), Height(1), (NIL,) * 3)
     assert effects[-2:] == [
         Broadcast(Standing(NOTHING_YET, polka(0, FIRST), over)),
         Broadcast(ballot(PREVOTE, 1, None)),
@@ -623,4 +623,4 @@ def test_a_replica_that_restarts_after_a_decision_begins_the_next_height() -> No
         said += tell(first, sender, ballot(PRECOMMIT, 0, FIRST))
     replica, effects = again(0, said)
     assert (replica.view, replica.step, replica.tree.final) == (at(2, 0), "propose", FIRST)
-    assert Broadcast(Standing(certificate(PRECOMMIT, 4001, FIRST, 1, 2, 3))) in effects
+    assert Broadcast(Standing(certificate(PRECOMMIT, 4_000_001, FIRST, 1, 2, 3))) in effects

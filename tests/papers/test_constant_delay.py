@@ -114,6 +114,18 @@ def test_dead_proposers_cost_tendermint_exactly_their_timeouts(n: int, dead: int
     assert first_decided_ns(result) == [(lost_ms + 3 * DELTA_MS) * MS] * (n - dead)
 
 
+def test_an_idle_tendermint_proposer_is_not_given_up() -> None:
+    """With nothing to propose it waits for half its time, 47 ms, and no round fails."""
+    parameters = {**TIMEOUTS_MS, "propose_empty": False}
+    result = run_matrix("tendermint", constant(4, DELTA_MS), 1.0, consensus={"parameters": parameters})
+    assert result.ok
+    assert set(messages(result)) == {"proposal", "prevote", "precommit"}
+    periods = np.diff(measured(result).proposed_ns)
+    poll_ns = 47 * MS // 2 // 16
+    assert (periods >= 3 * DELTA_NS + 47 * MS // 2).all()
+    assert (periods <= 3 * DELTA_NS + 47 * MS // 2 + poll_ns).all()
+
+
 @pytest.mark.parametrize(("propose_ms", "precommit_ms", "period_ms"), [(3000, 1000, 4400), (1000, 500, 1900)])
 def test_a_failed_round_takes_what_it_takes_in_production(propose_ms: int, precommit_ms: int, period_ms: int) -> None:
     """left-curve pull request 1983: timeouts of 3 s and 1 s make 4.4 s, 1 s and 0.5 s make 1.9 s, with δ = 200 ms."""

@@ -106,7 +106,7 @@ class Script:
 
 
 def view(round_number: int, height: int = 1) -> View:
-    return View(height * 4001 + round_number)
+    return View(height * 4_000_001 + round_number)
 
 
 def made(round_number: int, count: int) -> Block:
