@@ -16,7 +16,7 @@ Deviations:
 - Of two proposals or votes for one place the first counts, as in Malachite; certificates always do.
 - A proof that the round before is over ends it (line 65, after someone else's wait).
 - A block names its parent, so a proof of one decides all below, without the heights between.
-- Timeouts: propose 4Δ, prevote and precommit 2Δ, all Δ longer with every round, as lemma 7 asks from round 1 on.
+- Timeouts: propose 4Δ, prevote and precommit 2Δ, all Δ longer with every round, as lemma 5 asks from round 1 on.
 
 Faults: n > 3f. Constant delay δ: decided at 3δ, the next height follows at once, so the period is 3δ; n-1 proposals
 and n(n-1) prevotes and precommits a block. A dead proposer of round r costs propose(r) + precommit(r) + 2δ.
