@@ -184,7 +184,7 @@ def test_hotstuff_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> No
 
 
 @given(matrices().map(closed))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_tendermint_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> None:
     """As HotStuff: where no proposal can overtake the votes that decide the height before, to the nanosecond."""
     n = len(delay_ns)
@@ -193,7 +193,7 @@ def test_tendermint_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> 
 
 
 @given(matrices())
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 def test_tendermint_decides_its_first_block_at_its_bound_on_any_matrix(delay_ns: IntArray) -> None:
     """A replica prevotes a later one only when it has decided the one before, which may be late, but never early."""
     n = len(delay_ns)
