@@ -13,6 +13,7 @@ PROTOCOLS = {
     "hotstuff": "consensus.protocols.hotstuff:HotStuff",
     "jolteon": "consensus.protocols.jolteon:Jolteon",
     "hotstuff2": "consensus.protocols.hotstuff2:HotStuff2",
+    "tendermint": "consensus.protocols.tendermint:Tendermint",
     "longest_chain": "consensus.protocols.longest_chain:LongestChain",
 }
 ENTRY_POINT_GROUP = "quorbit.protocols"

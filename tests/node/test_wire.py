@@ -26,6 +26,7 @@ from consensus.protocols import PROTOCOLS, load_protocol
 from consensus.protocols.longest_chain import Mined
 from consensus.protocols.pbft import PrePrepare
 from consensus.protocols.pbft_view_change import NewView, Prepared, ViewChange
+from consensus.protocols.tendermint_messages import NIL, RoundCertificate, Standing, TendermintProposal
 from consensus.types import BlockId, Height, ReplicaId, View
 from node.wire import Envelope, decoder, encode, signed_bytes
 
@@ -38,6 +39,7 @@ GAVE_UP = TimeoutCertificate(View(4), SIGNERS, SIGNATURES, (View(1), View(3), Vi
 CHANGE = ViewChange(
     View(4), ReplicaId(2), genesis_certificate("commit"), (Prepared(CERTIFICATE, BLOCK),), signature=b"v"
 )
+OVER = RoundCertificate(View(4), SIGNERS, SIGNATURES, Height(1), (BLOCK.id, NIL, BLOCK.id))
 SAMPLES: dict[type[Message], tuple[Message, int, int]] = {
     Vote: (Vote("vote", View(3), Height(1), BLOCK.id, signature=b"s" * 64), 0, 1),
     Proposal: (Proposal(CHILD, CERTIFICATE, GAVE_UP, signature=b"s" * 64), 512, 7),
@@ -48,6 +50,8 @@ SAMPLES: dict[type[Message], tuple[Message, int, int]] = {
     ViewChange: (CHANGE, 0, 4),
     NewView: (NewView(View(4), (CHANGE, CHANGE)), 0, 9),
     Mined: (Mined(BLOCK), 2048, 1),
+    TendermintProposal: (TendermintProposal(View(4), BLOCK, View(3), signature=b"s" * 64), 2048, 1),
+    Standing: (Standing(CERTIFICATE, None, OVER, signature=b"s" * 64), 0, 7),
 }
 """Each kind of message with the bytes of transactions beside it and the signatures that it carries."""
 
@@ -118,4 +122,7 @@ def test_a_certificates_evidence_is_what_its_signers_signed() -> None:
         TimeoutVote(View(4), View(1)),
         TimeoutVote(View(4), View(3)),
         TimeoutVote(View(4), View(2)),
+    ]
+    assert [statement for _, statement, _ in OVER.evidence()] == [
+        Vote("precommit", View(4), Height(1), block) for block in (BLOCK.id, NIL, BLOCK.id)
     ]

@@ -1,5 +1,7 @@
 """With one constant delay δ between all, latencies and message counts are exact numbers, not statistics."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,11 @@ def chained(protocol: str, n: int) -> Result:
     return run_matrix(protocol, constant(n, DELTA_MS), (2 * (BLOCKS - 1) + 1.5) * DELTA_MS / 1e3)
 
 
+def tendermint(n: int, **tables: Any) -> Result:
+    """Tendermint up to just before block `BLOCKS` is decided and the next proposed."""
+    return run_matrix("tendermint", constant(n, DELTA_MS), (3 * BLOCKS - 0.5) * DELTA_MS / 1e3, **tables)
+
+
 @pytest.mark.parametrize("n", COMMITTEES)
 def test_pbft_commits_at_exactly_three_delays(n: int) -> None:
     """OSDI 1999, section 4.2: pre-prepare, prepare, commit, at every replica; the next block follows at once."""
@@ -61,6 +68,74 @@ def test_pbft_checkpoints_are_counted_apart() -> None:
     sent = messages(result)
     assert sent.pop("checkpoint") == n * (n - 1) * ((BLOCKS - 1) // interval)
     assert sum(sent.values()) == BLOCKS * (2 * n * n - n - 1)
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_tendermint_decides_at_exactly_three_delays(n: int) -> None:
+    """arXiv 1807.04938, algorithm 1: proposal, prevotes, precommits; the next height follows at once, led in turn."""
+    seen = measured(tendermint(n))
+    heights = list(range(1, BLOCKS))
+    assert seen.height.tolist() == heights
+    assert (seen.finality_ns == 3 * DELTA_NS).all()
+    assert seen.proposed_ns.tolist() == [3 * DELTA_NS * (height - 1) for height in heights]
+    assert seen.proposer.tolist() == [height % n for height in heights]
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_tendermint_sends_2n2_n_1_messages_per_decision(n: int) -> None:
+    """n-1 proposals, n(n-1) prevotes and n(n-1) precommits, nothing else."""
+    sent = messages(tendermint(n))
+    assert sent == {"proposal": BLOCKS * (n - 1), "prevote": BLOCKS * n * (n - 1), "precommit": BLOCKS * n * (n - 1)}
+    assert sum(sent.values()) == BLOCKS * (2 * n * n - n - 1)
+
+
+TIMEOUTS_MS = {"timeout_propose_ms": 47, "timeout_prevote_ms": 31, "timeout_precommit_ms": 29, "timeout_growth_ms": 13}
+
+
+def first_decided_ns(result: Result) -> list[int]:
+    """When each replica that is up decides its first block."""
+    assert result.ok, result.report["safety"]["violations"]
+    times: dict[int, int] = {}
+    for replica, at in zip(
+        result.arrivals["replica"].to_pylist(), result.arrivals["committed_ns"].to_pylist(), strict=True
+    ):
+        if at is not None:
+            times[replica] = min(at, times.get(replica, at))
+    return sorted(times.values())
+
+
+@pytest.mark.parametrize(("n", "dead"), [(4, 0), (4, 1), (7, 1), (7, 2), (10, 3)])
+def test_dead_proposers_cost_tendermint_exactly_their_timeouts(n: int, dead: int) -> None:
+    """Each dead proposer of round r: propose(r), δ for nil prevotes, δ for nil precommits, precommit(r).
+
+    k of them cost Σ = k·base + growth·k(k-1)/2 of either timeout (CometBFT #3102), and 2δ each.
+    """
+    faults = [{"kind": "crash", "target": f"replica/{1 + r}", "window_s": [0.0]} for r in range(dead)]
+    result = run_matrix("tendermint", constant(n, DELTA_MS), 1.0, consensus={"parameters": TIMEOUTS_MS}, fault=faults)
+    lost_ms = sum(47 + 13 * r + 29 + 13 * r + 2 * DELTA_MS for r in range(dead))
+    assert lost_ms == dead * (47 + 29 + 2 * DELTA_MS) + 2 * 13 * dead * (dead - 1) / 2
+    assert first_decided_ns(result) == [(lost_ms + 3 * DELTA_MS) * MS] * (n - dead)
+
+
+def test_an_idle_tendermint_proposer_is_not_given_up() -> None:
+    """With nothing to propose it waits for half its time, 47 ms, and no round fails."""
+    parameters = {**TIMEOUTS_MS, "propose_empty": False}
+    result = run_matrix("tendermint", constant(4, DELTA_MS), 1.0, consensus={"parameters": parameters})
+    assert result.ok
+    assert set(messages(result)) == {"proposal", "prevote", "precommit"}
+    periods = np.diff(measured(result).proposed_ns)
+    poll_ns = 47 * MS // 2 // 16
+    assert (periods >= 3 * DELTA_NS + 47 * MS // 2).all()
+    assert (periods <= 3 * DELTA_NS + 47 * MS // 2 + poll_ns).all()
+
+
+@pytest.mark.parametrize(("propose_ms", "precommit_ms", "period_ms"), [(3000, 1000, 4400), (1000, 500, 1900)])
+def test_a_failed_round_takes_what_it_takes_in_production(propose_ms: int, precommit_ms: int, period_ms: int) -> None:
+    """left-curve pull request 1983: timeouts of 3 s and 1 s make 4.4 s, 1 s and 0.5 s make 1.9 s, with δ = 200 ms."""
+    parameters = {"timeout_propose_ms": propose_ms, "timeout_precommit_ms": precommit_ms}
+    crash = {"kind": "crash", "target": "replica/1", "window_s": [0.0]}
+    result = run_matrix("tendermint", constant(4, 200), 6.0, consensus={"parameters": parameters}, fault=[crash])
+    assert first_decided_ns(result) == [(period_ms + 3 * 200) * MS] * 3
 
 
 @pytest.mark.parametrize("protocol", CHAIN)
@@ -98,11 +173,13 @@ def test_chains_take_2n_2_messages_per_block(protocol: str, n: int) -> None:
     assert messages(chained(protocol, n)) == {"proposal": BLOCKS * (n - 1), "vote": BLOCKS * (n - 1)}
 
 
-@pytest.mark.parametrize(("protocol", "delays"), [("pbft", 3), ("hotstuff", 7), ("jolteon", 5), ("hotstuff2", 5)])
+@pytest.mark.parametrize(
+    ("protocol", "delays"), [("pbft", 3), ("tendermint", 3), ("hotstuff", 7), ("jolteon", 5), ("hotstuff2", 5)]
+)
 @pytest.mark.parametrize("n", COMMITTEES)
 def test_the_result_says_that_nothing_was_lost_against_the_bound(protocol: str, delays: int, n: int) -> None:
     """Bound and measurement are the same whole number of delays."""
-    result = pbft(n) if protocol == "pbft" else chained(protocol, n)
+    result = chained(protocol, n) if protocol in CHAIN else {"pbft": pbft, "tendermint": tendermint}[protocol](n)
     count = result.to_dict()["consensus"]["finality_ms"]["count"]
     assert result.to_dict()["bound"] == {
         "blocks": count,

@@ -13,6 +13,8 @@ from consensus.messages import Block, Payload, Proposal, QuorumCertificate, Vote
 from consensus.protocols.hotstuff import HotStuff
 from consensus.protocols.longest_chain import LongestChain, Mined
 from consensus.protocols.pbft import COMMIT, PREPARE, Pbft, PrePrepare
+from consensus.protocols.tendermint import Tendermint
+from consensus.protocols.tendermint_messages import RoundCertificate, Standing
 from consensus.replica import Replica, Seat
 from consensus.types import BlockId, Height, ReplicaId, View
 from tests.laboratory import constant, run_matrix
@@ -55,6 +57,11 @@ class SmallQuorumHotStuff(HotStuff):
         return ReplicaId(view // 4 % 4)
 
 
+class SmallQuorumTendermint(Tendermint):
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(too_small(seat))
+
+
 class PatientHotStuff(HotStuff):
     def leader(self, view: int) -> ReplicaId:
         return ReplicaId(view // 4 % 4)
@@ -64,6 +71,8 @@ def test_quorums_of_f_plus_1_break_agreement_and_certificates() -> None:
     split = partition([0, 1], 0.0, 2.0)
     assert not run("pbft", None, split)
     assert "agreement" in run("pbft", SmallQuorumPbft, split)
+    assert not run("tendermint", None, split)
+    assert "agreement" in run("tendermint", SmallQuorumTendermint, split)
     assert run("hotstuff", PatientHotStuff, split, duration_s=6.0) == {
         "validity"
     }  # by other leaders than the facts say
@@ -186,8 +195,16 @@ class Usurping(HotStuff):
         return ReplicaId(3)
 
 
-def test_a_wrong_leader_trips_validity() -> None:
-    assert run("hotstuff", Usurping) == {"validity"}
+class UsurpingTendermint(Tendermint):
+    """Replica 3 leads every view."""
+
+    def leader(self, view: int) -> ReplicaId:
+        return ReplicaId(3)
+
+
+@pytest.mark.parametrize(("protocol", "mutant"), [("hotstuff", Usurping), ("tendermint", UsurpingTendermint)])
+def test_a_wrong_leader_trips_validity(protocol: str, mutant: type[Replica]) -> None:
+    assert run(protocol, mutant) == {"validity"}
 
 
 class Inventing(Pbft):
@@ -290,6 +307,24 @@ class OtherBlock(WeakCertificates):
         return msgspec.structs.replace(justify, view=View(justify.view - 1))
 
 
+class ForgedRounds(Tendermint):
+    """Replica 1 claims that rounds are over for which it has no votes."""
+
+    def standing(self) -> Standing:
+        honest = super().standing()
+        if self.me != 1:
+            return honest
+        signers = tuple(map(ReplicaId, range(3)))
+        forged = RoundCertificate(self.view, signers, (bytes(64),) * 3, self.height, (BlockId(b""),) * 3)
+        return Standing(honest.committed, honest.polka, forged)
+
+
+def test_forged_rounds_trip_certificate_soundness_and_move_nobody() -> None:
+    away = partition([0, 1], 1.0, 2.0)
+    assert not run("tendermint", None, away)
+    assert run("tendermint", ForgedRounds, away) == {"certificate soundness"}
+
+
 @pytest.mark.parametrize("mutant", [TooFewSigners, DuplicateSigners, ForgedSigners, OtherBlock])
 def test_weak_certificates_trip_certificate_soundness(mutant: type[Replica]) -> None:
     found = run("hotstuff", mutant)
@@ -301,7 +336,7 @@ def test_weak_certificates_trip_certificate_soundness(mutant: type[Replica]) -> 
 
 
 def test_a_silent_network_trips_progress_and_non_vacuity() -> None:
-    for protocol in ("pbft", "hotstuff"):
+    for protocol in ("pbft", "hotstuff", "tendermint"):
         network = {"model": "fixed", "delay_ms": 10.0, "loss": 1.0}
         assert run(protocol, None, network=network) == {"progress", "non-vacuity"}
         assert run(protocol, None, network=network, expect={"progress": False}) == {"non-vacuity"}

@@ -14,6 +14,7 @@ from consensus.protocols.hotstuff import HotStuff
 from consensus.protocols.hotstuff2 import HotStuff2
 from consensus.protocols.jolteon import Jolteon
 from consensus.protocols.pbft import Pbft
+from consensus.protocols.tendermint import Tendermint
 from tests.laboratory import constant, run_matrix
 from tests.simulation.runs import SAFETY, crash, failed, heights, kinds, matrices, partition
 
@@ -74,7 +75,7 @@ def check_leader_based(protocol: str, case: tuple[int, Any, list[dict[str, Any]]
     assert max(reached) - min(reached) <= 8, reached
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "jolteon", "hotstuff2"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "jolteon", "hotstuff2", "tendermint"])
 @given(case=cases())
 @quick
 def test_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:
@@ -82,7 +83,7 @@ def test_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "jolteon", "hotstuff2"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "jolteon", "hotstuff2", "tendermint"])
 @given(case=cases())
 @thorough
 def test_many_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:
@@ -129,6 +130,10 @@ class ForgetfulPbft(Forgetful, Pbft):
     pass
 
 
+class ForgetfulTendermint(Forgetful, Tendermint):
+    pass
+
+
 def test_replicas_that_forget_what_they_prepared_lose_a_committed_block() -> None:
     """All who knew of the first blocks crash; a replica that was cut off till then must learn of them."""
     faults = [partition([3], 0.0, 0.7), *(crash(i, 0.5, 0.55 + i / 100) for i in range(3))]
@@ -140,7 +145,12 @@ def test_replicas_that_forget_what_they_prepared_lose_a_committed_block() -> Non
 
 @pytest.mark.parametrize(
     ("protocol", "mutant"),
-    [("hotstuff", ForgetfulHotStuff), ("jolteon", ForgetfulJolteon), ("hotstuff2", ForgetfulHotStuff2)],
+    [
+        ("hotstuff", ForgetfulHotStuff),
+        ("jolteon", ForgetfulJolteon),
+        ("hotstuff2", ForgetfulHotStuff2),
+        ("tendermint", ForgetfulTendermint),
+    ],
 )
 def test_replicas_that_forget_their_votes_vote_twice(protocol: str, mutant: Any) -> None:
     faults = [crash(i, 0.3 + i / 1000, 0.35) for i in range(4)]
@@ -153,7 +163,7 @@ def test_replicas_that_forget_their_votes_vote_twice(protocol: str, mutant: Any)
 
 
 def test_a_replica_that_slept_through_a_thousand_blocks_fetches_them() -> None:
-    for protocol, down_s in (("pbft", 4.0), ("hotstuff", 8.0), ("jolteon", 8.0)):
+    for protocol, down_s in (("pbft", 4.0), ("hotstuff", 8.0), ("jolteon", 8.0), ("tendermint", 4.0)):
         result = run_matrix(
             protocol,
             constant(5, 1),

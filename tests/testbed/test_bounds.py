@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from consensus.protocols.hotstuff import HotStuff
 from consensus.protocols.pbft import Pbft
+from consensus.protocols.tendermint import Tendermint
 from consensus.replica import Seat
 from consensus.types import Committee
 from network.channel import Propagation
@@ -63,7 +64,7 @@ def expected_commits(protocol: str, delays: Delays, quorum: int, n: int, seen: A
     for view, proposer, start_ns in zip(
         seen.view.tolist(), seen.proposer.tolist(), seen.proposed_ns.tolist(), strict=True
     ):
-        if protocol == "pbft":
+        if protocol in ("pbft", "tendermint"):
             commits.append(all_to_all(delays, start_ns, proposer, quorum, PBFT_ROUNDS))
         else:
             leaders = [(view + later) % n for later in range(CHAINS[protocol] + 1)]
@@ -185,6 +186,28 @@ def test_chains_run_at_their_bound_on_routed_matrices(protocol: str, delay_ns: I
     assert_equal_to_bound(protocol, run_few_blocks(protocol, delay_ns), over(delay_ns), Committee.of(n).quorum, n)
 
 
+@given(matrices().map(closed))
+@settings(deadline=None, max_examples=20)
+def test_tendermint_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> None:
+    """As HotStuff: where no proposal can overtake the votes that decide the height before, to the nanosecond."""
+    n = len(delay_ns)
+    result = run_few_blocks("tendermint", delay_ns)
+    assert_equal_to_bound("tendermint", result, over(delay_ns), Committee.of(n).quorum, n)
+
+
+@given(matrices())
+@settings(deadline=None, max_examples=12)
+def test_tendermint_decides_its_first_block_at_its_bound_on_any_matrix(delay_ns: IntArray) -> None:
+    """A replica prevotes a later one only when it has decided the one before, which may be late, but never early."""
+    n = len(delay_ns)
+    result = run_few_blocks("tendermint", delay_ns)
+    seen = measured(result)
+    bound = expected_commits("tendermint", over(delay_ns), Committee.of(n).quorum, n, seen)
+    assert seen.committed_ns[0].tolist() == bound[0].tolist()
+    assert (seen.committed_ns >= bound).all()
+    assert result.ok
+
+
 def test_silent_replicas_leave_the_quorum_to_the_rest() -> None:
     """With f replicas down from the start the quorum is everybody else, and the bound knows it."""
     delay_ns = np.array(REPLICA_2_IS_FAR_MS) * MS
@@ -235,7 +258,7 @@ def frozen(protocol: str, shell: dict[str, Any], members: int, duration_s: float
     )
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint"])
 @pytest.mark.parametrize(("shell", "members"), [(SMALL_SHELL, 10), (STARLINK_SHELL_1, 50)], ids=["small", "starlink"])
 def test_runs_are_at_their_bound_on_frozen_constellations(protocol: str, shell: dict[str, Any], members: int) -> None:
     """Routed delays over inter-satellite links, to the nanosecond."""
@@ -282,7 +305,7 @@ def swing(protocol: str, step_ms: int, duration_s: float) -> tuple[Swinging, Res
     return plan, simulate(scenario, sky=sky_over(plan, scenario))
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint"])
 def test_delays_at_send_time_make_the_bound_exact_while_they_change(protocol: str) -> None:
     """The recursion is unchanged, with d(i, j, T_i) for d(i, j); but no floor is claimed for such blocks."""
     plan, result = swing(protocol, step_ms=7, duration_s=1.0)
@@ -358,7 +381,7 @@ def test_the_check_says_why_it_does_not_apply(case: str) -> None:
     assert check() == f"not applicable: {why}"
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint"])
 def test_random_delays_at_zero_load_are_compared_two_sided(protocol: str) -> None:
     """A Monte-Carlo mean with its standard error, and no floor for single blocks."""
     assert random_delays(protocol).startswith("ok: ")
@@ -399,6 +422,13 @@ def one_vote_less(seat: Seat) -> Seat:
     return dataclasses.replace(seat, committee=committee)
 
 
+class HastyTendermint(Tendermint):
+    """It certifies with one vote less than the committee's quorum."""
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(one_vote_less(seat))
+
+
 class HastyLight(Propagation):
     """Messages that arrive a microsecond too early."""
 
@@ -406,7 +436,9 @@ class HastyLight(Propagation):
         return super().carry(source, targets, size_bytes, now_ns) - ONE_MICROSECOND_NS
 
 
-@pytest.mark.parametrize(("protocol", "mutant"), [("pbft", HastyPbft), ("hotstuff", HastyHotStuff)])
+@pytest.mark.parametrize(
+    ("protocol", "mutant"), [("pbft", HastyPbft), ("hotstuff", HastyHotStuff), ("tendermint", HastyTendermint)]
+)
 def test_a_quorum_too_small_is_faster_than_possible(protocol: str, mutant: Any) -> None:
     """Replicas 0 to 3 do not all have the same third-best vote, so one less shows."""
     delay_ns = closed(np.array([[0, 10, 20, 40], [10, 0, 25, 45], [20, 25, 0, 50], [40, 45, 50, 0]]) * MS)
@@ -418,7 +450,7 @@ def test_a_quorum_too_small_is_faster_than_possible(protocol: str, mutant: Any) 
     assert bound["check"].startswith("FAILED: ")
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint"])
 def test_delays_too_short_are_faster_than_possible(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A microsecond a message is enough: the check allows one nanosecond a hop."""
     monkeypatch.setattr("network.stack.Propagation", HastyLight)

@@ -124,6 +124,7 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
         "hotstuff",
         "jolteon",
         "hotstuff2",
+        "tendermint",
         "longest_chain",
     ]
     assert "Castro and Liskov" in text
@@ -132,11 +133,16 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
 
 def test_protocols_as_json(capsys):
     assert main(["protocols", "--json"]) == 0
-    pbft, hotstuff, *two_chains, longest_chain = json.loads(capsys.readouterr().out)
-    assert pbft["parameters"]["window"] == 1
-    assert hotstuff["timeout_deltas"] > 1
-    assert [(each["name"], each["commit_delays"]) for each in two_chains] == [("jolteon", "5δ"), ("hotstuff2", "5δ")]
-    assert longest_chain["parameters"] == {"block_interval_s": 2.0, "confirmations": 6, "tie_break": "first_seen"}
+    facts = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert facts["pbft"]["parameters"]["window"] == 1
+    assert facts["hotstuff"]["timeout_deltas"] > 1
+    assert [facts[each]["commit_delays"] for each in ("jolteon", "hotstuff2")] == ["5δ", "5δ"]
+    assert facts["tendermint"]["timeout_deltas"] == 4
+    assert facts["longest_chain"]["parameters"] == {
+        "block_interval_s": 2.0,
+        "confirmations": 6,
+        "tie_break": "first_seen",
+    }
 
 
 def test_protocols_starts_quickly_because_it_imports_little():
