@@ -11,6 +11,8 @@ from consensus.replica import Replica
 PROTOCOLS = {
     "pbft": "consensus.protocols.pbft:Pbft",
     "hotstuff": "consensus.protocols.hotstuff:HotStuff",
+    "simplex": "consensus.protocols.simplex:Simplex",
+    "streamlet": "consensus.protocols.streamlet:Streamlet",
     "longest_chain": "consensus.protocols.longest_chain:LongestChain",
 }
 ENTRY_POINT_GROUP = "quorbit.protocols"

@@ -130,7 +130,7 @@ def test_the_scenario_that_these_tests_break_is_right(tmp_path):
         ("count = 4", "count = 21", '14: committee[0].count = 21: must be at most 20, the number of satellites of shell "s1"'),
         ("quorum = 3", "quorum = 0", "8: consensus.quorum = 0: must be at least 1"),
         ("quorum = 3", "quorum = 5", "8: consensus.quorum = 5: must be at most 4, the size of the committee"),
-        ('protocol = "pbft"', 'protocol = "pbtf"', '6: consensus.protocol = "pbtf": must be one of "pbft", "hotstuff", "longest_chain", or "package.module:Class", did you mean "pbft"?'),
+        ('protocol = "pbft"', 'protocol = "pbtf"', '6: consensus.protocol = "pbtf": must be one of "pbft", "hotstuff", "simplex", "streamlet", "longest_chain", or "package.module:Class", did you mean "pbft"?'),
         ("window = 1", 'window = "1"', '9: consensus.parameters.window = "1": must be a whole number, not text'),
         ("window = 1", "window = 0", "9: consensus.parameters.window = 0: window and checkpoint_interval must be at least 1"),
         ("parameters = { window = 1 }", "parameters = 1", "9: consensus.parameters = 1: must be a table, such as { block_interval_ms = 100 }"),
@@ -195,8 +195,8 @@ def test_a_target_that_matches_something(target):
         ("network.dissemination=flood", '"unicast"'),
         ("fault.0.kind=byzantine", 'one of "crash", "outage", "partition", "loss", "slow"'),
         ("fault.0.kind=eclipse", 'one of "crash", "outage", "partition", "loss", "slow"'),
-        ("consensus.protocol=tendermint", 'one of "pbft", "hotstuff", "longest_chain"'),
-        ("consensus.protocol=minimmit", 'one of "pbft", "hotstuff", "longest_chain"'),
+        ("consensus.protocol=tendermint", 'one of "pbft", "hotstuff", "simplex", "streamlet", "longest_chain"'),
+        ("consensus.protocol=minimmit", 'one of "pbft", "hotstuff", "simplex", "streamlet", "longest_chain"'),
     ],
 )
 def test_values_of_later_versions_are_known_and_refused(tmp_path, override, allowed):

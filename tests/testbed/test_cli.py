@@ -122,6 +122,8 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
     assert [line for line in text.splitlines() if line and not line.startswith(" ")] == [
         "pbft",
         "hotstuff",
+        "simplex",
+        "streamlet",
         "longest_chain",
     ]
     assert "Castro and Liskov" in text
@@ -130,9 +132,11 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
 
 def test_protocols_as_json(capsys):
     assert main(["protocols", "--json"]) == 0
-    pbft, hotstuff, longest_chain = json.loads(capsys.readouterr().out)
+    pbft, hotstuff, simplex, streamlet, longest_chain = json.loads(capsys.readouterr().out)
     assert pbft["parameters"]["window"] == 1
     assert hotstuff["timeout_deltas"] > 1
+    assert (simplex["timeout_deltas"], simplex["commit_delays"]) == (3, "3δ")
+    assert (streamlet["responsive"], streamlet["messages_per_block"]) == ("no", "n²-1")
     assert longest_chain["parameters"] == {"block_interval_s": 2.0, "confirmations": 6, "tie_break": "first_seen"}
 
 
