@@ -10,7 +10,7 @@ from testbed.result import Result
 from tests.laboratory import constant, run_matrix
 
 ROOT = Path(__file__).parents[2]
-PROTOCOLS = ("pbft", "hotstuff", "longest_chain")
+PROTOCOLS = ("pbft", "hotstuff", "simplex", "streamlet", "longest_chain")
 MINING = {"parameters": {"block_interval_s": 0.05}}
 LOAD = {"transactions_per_s": 200}
 HASH_SEEDS = ("0", "4242")
