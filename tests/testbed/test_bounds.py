@@ -210,7 +210,7 @@ def test_simplex_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> Non
 @given(matrices())
 @settings(deadline=None, max_examples=20)
 def test_simplex_is_at_its_bound_on_any_matrix_until_a_child_overtakes_its_parent(delay_ns: IntArray) -> None:
-    """The first block's parent is there already: relayed certificates and all, to the nanosecond. No block is faster."""
+    """The first block's parent is there already: relays and all, to the nanosecond. No block is faster."""
     n, quorum = len(delay_ns), Committee.of(len(delay_ns)).quorum
     result = run_few_blocks("simplex", delay_ns)
     seen = measured(result)
