@@ -73,7 +73,7 @@ def check_leader_based(protocol: str, case: tuple[int, Any, list[dict[str, Any]]
     assert max(reached) - min(reached) <= 8, reached
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "simplex", "streamlet"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "streamlet"])
 @given(case=cases())
 @quick
 def test_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:

@@ -111,11 +111,13 @@ def test_nobody_finalizes_and_nullifies_one_view_in_any_trouble(case: Any) -> No
 
 @given(case=cases())
 @quick
-def test_nobody_does_over_restarts(case: Any) -> None:
+def test_nobody_does_over_restarts_and_everyone_catches_up(case: Any) -> None:
     Watched.forget()
     result = run_with_restarts("simplex", *case, protocol_class=Watched)
     assert not failed(result)
     assert not Watched.both()
+    reached = heights(result)
+    assert max(reached) - min(reached) <= 8 < min(reached), reached
 
 
 # Mutant
