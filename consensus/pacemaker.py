@@ -28,6 +28,12 @@ def timeout_ns(seat: Seat, default_deltas: float) -> int:
     return round(default_deltas * seat.delta_ns) if seat.timeout_ns is None else seat.timeout_ns
 
 
+def epoch_ns(timeout_ns: int | None, delta_ns: int, default_deltas: float, parameters: BftParameters) -> int:
+    """How long an epoch of a lock-step protocol lasts: as long as a view may, and as a block must take at least."""
+    length_ns = round(default_deltas * delta_ns) if timeout_ns is None else timeout_ns
+    return max(1, length_ns, round(parameters.block_interval_ms * 1e6))
+
+
 class ProposalPace:
     """When a leader may propose: not before the block interval is over, and not an empty block if it need not.
 
@@ -39,6 +45,11 @@ class ProposalPace:
         self._propose_empty: bool = seat.parameters.propose_empty
         self._patience_ns = view_timeout_ns // 2
         self._poll_ns = max(1, min(self._patience_ns, seat.delta_ns) // 16)
+
+    @property
+    def longest_wait_ns(self) -> int:
+        """How long after the beginning of its turn a leader proposes at the latest."""
+        return max(self._interval_ns, 0 if self._propose_empty else self._patience_ns + self._poll_ns)
 
     def wait_ns(self, now_ns: int, since_ns: int, previous_ns: int, anything_to_say: bool) -> int:
         """How long to wait before asking again; 0 means propose now.

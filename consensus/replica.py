@@ -57,12 +57,19 @@ class AllToAll(msgspec.Struct, frozen=True):
     """The zero-load shape of a protocol whose leader proposes and then all vote to all, `phases` times."""
 
     phases: int
+    relayed: bool = False
+    """Whether all send the certificate of the first phase on, so that who lacks votes may hear of it so."""
 
 
 class Chained(msgspec.Struct, frozen=True):
     """The zero-load shape of a protocol whose votes go to the next leader and that commits `chain` blocks deep."""
 
     chain: int
+
+
+class Lockstep(msgspec.Struct, frozen=True):
+    """The zero-load shape of a protocol that proposes at fixed instants, whose votes all go to all, once, and whose
+    blocks are final when the next one has its votes."""
 
 
 class Lottery(msgspec.Struct, frozen=True):
@@ -80,7 +87,7 @@ class ProtocolFacts(msgspec.Struct, frozen=True, kw_only=True):
     period: str
     messages_per_block: str
     view_change: str
-    shape: AllToAll | Chained | Lottery
+    shape: AllToAll | Chained | Lockstep | Lottery
     timeout_deltas: float | None
     """The default view timeout in multiples of Δ; None where there are no views to time out."""
     one_vote_per: tuple[str, ...] = ()

@@ -44,13 +44,44 @@ def _phase(sent_ns: IntArray, quorum: int, delays: Delays) -> IntArray:
     return done
 
 
-def all_to_all(delays: Delays, start_ns: int, leader: int, quorum: int, phases: int) -> IntArray:
-    """int64[replicas]: when each commits a block that `leader` proposes at `start_ns` (PBFT: two phases)."""
+def _relay(held_ns: IntArray, done_ns: IntArray, delays: Delays) -> IntArray:
+    """When each has a certificate that all send on as soon as they have it, and holds the block."""
+    delay_ns = delays(done_ns)
+    while True:
+        arrival = np.minimum(done_ns[:, None] + delay_ns, FAR).min(axis=0)
+        sooner_ns: IntArray = np.maximum(held_ns, np.minimum(done_ns, arrival))
+        if (sooner_ns == done_ns).all():
+            return done_ns
+        done_ns = sooner_ns
+
+
+def all_to_all(delays: Delays, start_ns: int, leader: int, quorum: int, phases: int, relayed: bool = False) -> IntArray:
+    """int64[replicas]: when each commits a block that `leader` proposes at `start_ns` (PBFT: two phases).
+
+    With `relayed`, certificates of the first phase are sent on (Simplex). Where no way round is shorter than the
+    direct one this changes nothing.
+    """
     n = len(delays(np.full(1, start_ns)))
     at_ns: IntArray = _reach(np.full(n, start_ns, dtype=np.int64), delays)[leader]
-    for _ in range(phases):
-        at_ns = _phase(at_ns, quorum, delays)
+    for phase in range(phases):
+        done_ns = _phase(at_ns, quorum, delays)
+        at_ns = _relay(at_ns, done_ns, delays) if relayed and phase == 0 else done_ns
     return at_ns
+
+
+def lockstep(delays: Delays, start_ns: int, leaders: Sequence[int], quorum: int, epoch_ns: int) -> IntArray:
+    """int64[replicas]: when each commits a block proposed at `start_ns`, if `leaders` lead the epochs after its own.
+
+    It is final once the next epoch's block has a quorum of votes (Streamlet); one of a later epoch serves as well,
+    and is sooner only if votes take longer than epochs.
+    """
+    n = len(delays(np.full(1, start_ns)))
+    final_ns = np.full(n, FAR, dtype=np.int64)
+    for later, leader in enumerate(leaders, 1):
+        begins_ns = start_ns + later * epoch_ns
+        if begins_ns < final_ns.max():
+            final_ns = np.minimum(final_ns, all_to_all(delays, begins_ns, leader, quorum, phases=1))
+    return final_ns
 
 
 def chained(delays: Delays, start_ns: int, leaders: Sequence[int], quorum: int) -> IntArray:

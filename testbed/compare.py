@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consensus.replica import Chained, Lottery
+from consensus.replica import AllToAll, Chained, Lottery
 from network.plan import Plan
 from testbed.bounds import FAR, PlanDelays, rank
 from testbed.metrics import BlockMetrics
 from testbed.prediction import RANDOM_MODELS, block_bound, mean_delay_s, monte_carlo_bound, predicted_forks
-from testbed.terms import protocol_parameters
+from testbed.terms import epoch_of, protocol_parameters
 from testbed.units import seconds
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def _compare_blocks(watch: Watch, metrics: BlockMetrics) -> Iterator[_Compared]:
     rows, times = metrics.finality_ns
     medians = metrics.nth_ns(0.5)
     outages_ns = [seconds(at_s) for fault in watch.scenario.fault if fault.kind == "outage" for at_s in fault.window_s]
+    epoch_ns = epoch_of(watch.scenario, watch.facts)
     cache: dict[Any, int] = {}
     cached_for: Any = None
     for position, row in enumerate(rows.tolist()):
@@ -98,7 +99,7 @@ def _compare_blocks(watch: Watch, metrics: BlockMetrics) -> Iterator[_Compared]:
         if bound_ns is None:
             delays = PlanDelays(_At(plan, start_ns) if steady else plan, up)
             commits = block_bound(
-                watch.facts, delays, origin_ns, block.view, block.proposer, ledger.n, watch.committee.quorum
+                watch.facts, delays, origin_ns, block.view, block.proposer, ledger.n, watch.committee.quorum, epoch_ns
             )
             median_ns = rank(commits[base], 0.5)
             bound_ns = int(FAR) if median_ns >= FAR else median_ns - origin_ns
@@ -173,6 +174,8 @@ def _two_sided(watch: Watch, difference_ns: float, se_ns: float) -> str:
         return "not applicable: there were faults or losses"
     if compute.sign_us or compute.verify_us:
         return "not applicable: signing and verifying take time"
+    if isinstance(watch.facts.shape, AllToAll) and watch.facts.shape.relayed:
+        return "not applicable: certificates and blocks overtake each other, which the bound does not follow"
     if isinstance(watch.facts.shape, Chained):
         pace = protocol_parameters(watch.scenario, watch.protocol)
         if pace.block_interval_ms or not pace.propose_empty:

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from consensus.protocols import load_protocol
-from consensus.replica import AllToAll, Chained, Lottery, ProtocolFacts
+from consensus.replica import AllToAll, Chained, Lockstep, Lottery, ProtocolFacts
 from network.plan import UNREACHABLE, Plan
 from node.chance import numpy_random
-from testbed.bounds import FAR, Delays, IntArray, PlanDelays, all_to_all, chained, rank
+from testbed.bounds import FAR, Delays, IntArray, PlanDelays, all_to_all, chained, lockstep, rank
 from testbed.statistics import summary
-from testbed.terms import committee_of, draws_of, protocol_parameters
+from testbed.terms import committee_of, draws_of, epoch_of, protocol_parameters
 from testbed.units import seconds
 
 if TYPE_CHECKING:
@@ -31,11 +31,24 @@ LEADERS = 60
 
 
 def block_bound(
-    facts: ProtocolFacts, delays: Delays, start_ns: int, view: int, proposer: int, n: int, quorum: int
+    facts: ProtocolFacts,
+    delays: Delays,
+    start_ns: int,
+    view: int,
+    proposer: int,
+    n: int,
+    quorum: int,
+    epoch_ns: int | None = None,
 ) -> IntArray:
-    """int64[replicas]: when each could commit, at the earliest, a block proposed in `view` at `start_ns`."""
+    """int64[replicas]: when each could commit, at the earliest, a block proposed in `view` at `start_ns`.
+
+    `epoch_ns` is how long an epoch lasts in lock-step protocols.
+    """
     if isinstance(facts.shape, AllToAll):
-        return all_to_all(delays, start_ns, proposer, quorum, facts.shape.phases)
+        return all_to_all(delays, start_ns, proposer, quorum, facts.shape.phases, facts.shape.relayed)
+    if isinstance(facts.shape, Lockstep):
+        assert epoch_ns is not None, "the bound of a lock-step protocol is mostly waiting"
+        return lockstep(delays, start_ns, [(view + later) % n for later in range(1, n + 1)], quorum, epoch_ns)
     if isinstance(facts.shape, Chained):
         leaders = [(view + later) % n for later in range(facts.shape.chain + 1)]
         return chained(delays, start_ns, leaders, quorum)
@@ -52,7 +65,8 @@ def monte_carlo_bound(scenario: Scenario, facts: ProtocolFacts, n: int, quorum: 
         drawn = np.rint(np.maximum(draw(n * n), 0.0) * MS).astype(np.int64)
         return drawn.reshape(n, n)
 
-    finality = [rank(block_bound(facts, delays, 0, view, view % n, n, quorum), 0.5) for view in range(DRAWS)]
+    epoch_ns = epoch_of(scenario, facts)
+    finality = [rank(block_bound(facts, delays, 0, view, view % n, n, quorum, epoch_ns), 0.5) for view in range(DRAWS)]
     values = np.array(finality, dtype=np.float64)
     return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(DRAWS)
 
@@ -124,14 +138,14 @@ def scenario_bound(scenario: Scenario) -> dict[str, Any]:
     if scenario.network.model in RANDOM_MODELS:
         mean_ns, se_ns = monte_carlo_bound(scenario, protocol.facts, n, committee.quorum)
         return found | {"finality_ms": mean_ns / MS, "se_ms": se_ns / MS, "draws": DRAWS}
-    return found | _over_leaders(protocol.facts, plan, n, committee.quorum)
+    return found | _over_leaders(protocol.facts, plan, n, committee.quorum, epoch_of(scenario, protocol.facts))
 
 
-def _over_leaders(facts: ProtocolFacts, plan: Plan, n: int, quorum: int) -> dict[str, Any]:
+def _over_leaders(facts: ProtocolFacts, plan: Plan, n: int, quorum: int, epoch_ns: int | None) -> dict[str, Any]:
     """Statistics over leaders of the zero-load finality at the start."""
     delays = PlanDelays(plan)
     views = range(0, n, max(1, n // LEADERS))
-    commits = [np.sort(block_bound(facts, delays, 0, view, view % n, n, quorum)) for view in views]
+    commits = [np.sort(block_bound(facts, delays, 0, view, view % n, n, quorum, epoch_ns)) for view in views]
     report: dict[str, Any] = {"leaders": len(views)}
     for name, position in (("first", 1), ("finality", (n + 1) // 2), ("quorum_th", quorum), ("last", n)):
         values = np.array([times[position - 1] for times in commits], dtype=np.float64)

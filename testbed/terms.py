@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from consensus.replica import Replica
+from consensus.pacemaker import epoch_ns
+from consensus.protocols import load_protocol
+from consensus.replica import Lockstep, ProtocolFacts, Replica
 from consensus.types import Committee
 from network.faults import Window
 from network.stack import Conditions, Draws, Strike
@@ -49,6 +51,17 @@ def committee_of(scenario: Scenario, protocol: type[Replica], weights: tuple[flo
 def protocol_parameters(scenario: Scenario, protocol: type[Replica]) -> Any:
     """The protocol's own parameters, defaults filled in."""
     return msgspec.convert(scenario.consensus.parameters, protocol.Parameters)
+
+
+def epoch_of(scenario: Scenario, facts: ProtocolFacts) -> int | None:
+    """How long an epoch lasts, in ns, if the protocol proceeds in lock-step."""
+    if not isinstance(facts.shape, Lockstep):
+        return None
+    timeout_ms = scenario.consensus.timeout_ms
+    timeout_ns = None if timeout_ms is None else milliseconds(timeout_ms)
+    assert facts.timeout_deltas is not None, "a lock-step protocol has epochs"
+    parameters = protocol_parameters(scenario, load_protocol(scenario.consensus.protocol))
+    return epoch_ns(timeout_ns, milliseconds(scenario.consensus.delta_ms), facts.timeout_deltas, parameters)
 
 
 def draws_of(scenario: Scenario) -> Draws | None:

@@ -14,6 +14,8 @@ PROTOCOLS = {
     "jolteon": "consensus.protocols.jolteon:Jolteon",
     "hotstuff2": "consensus.protocols.hotstuff2:HotStuff2",
     "tendermint": "consensus.protocols.tendermint:Tendermint",
+    "simplex": "consensus.protocols.simplex:Simplex",
+    "streamlet": "consensus.protocols.streamlet:Streamlet",
     "longest_chain": "consensus.protocols.longest_chain:LongestChain",
 }
 ENTRY_POINT_GROUP = "quorbit.protocols"

@@ -13,7 +13,7 @@ from testbed.scenario.mistakes import Mistake
 from testbed.scenario.places import Places
 from testbed.scenario.quantities import did_you_mean
 
-LATER: Final = ("simplex", "streamlet", "minimmit")
+LATER: Final = ("minimmit",)
 """Protocols that have a name but no code yet."""
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "object": "a table"}

@@ -24,8 +24,11 @@ from consensus.messages import (
 )
 from consensus.protocols import PROTOCOLS, load_protocol
 from consensus.protocols.longest_chain import Mined
+from consensus.protocols.nullify import Nullification, Nullify
 from consensus.protocols.pbft import PrePrepare
 from consensus.protocols.pbft_view_change import NewView, Prepared, ViewChange
+from consensus.protocols.simplex_chain import Chain, Notarized, Propose
+from consensus.protocols.streamlet import Echo
 from consensus.protocols.tendermint_messages import NIL, RoundCertificate, Standing, TendermintProposal
 from consensus.types import BlockId, Height, ReplicaId, View
 from node.wire import Envelope, decoder, encode, signed_bytes
@@ -40,6 +43,7 @@ CHANGE = ViewChange(
     View(4), ReplicaId(2), genesis_certificate("commit"), (Prepared(CERTIFICATE, BLOCK),), signature=b"v"
 )
 OVER = RoundCertificate(View(4), SIGNERS, SIGNATURES, Height(1), (BLOCK.id, NIL, BLOCK.id))
+LONGER = Chain(CERTIFICATE, (Nullification(View(4), SIGNERS, SIGNATURES),))
 SAMPLES: dict[type[Message], tuple[Message, int, int]] = {
     Vote: (Vote("vote", View(3), Height(1), BLOCK.id, signature=b"s" * 64), 0, 1),
     Proposal: (Proposal(CHILD, CERTIFICATE, GAVE_UP, signature=b"s" * 64), 512, 7),
@@ -52,6 +56,10 @@ SAMPLES: dict[type[Message], tuple[Message, int, int]] = {
     Mined: (Mined(BLOCK), 2048, 1),
     TendermintProposal: (TendermintProposal(View(4), BLOCK, View(3), signature=b"s" * 64), 2048, 1),
     Standing: (Standing(CERTIFICATE, None, OVER, signature=b"s" * 64), 0, 7),
+    Propose: (Propose(CHILD, LONGER, signature=b"s" * 64), 512, 7),
+    Nullify: (Nullify(View(4), signature=b"s" * 64), 0, 1),
+    Notarized: (Notarized(LONGER), 0, 7),
+    Echo: (Echo(CERTIFICATE), 0, 4),
 }
 """Each kind of message with the bytes of transactions beside it and the signatures that it carries."""
 
@@ -118,6 +126,9 @@ def test_a_timeout_signs_its_view_and_that_of_its_certificate() -> None:
 def test_a_certificates_evidence_is_what_its_signers_signed() -> None:
     vote = Vote("vote", View(3), Height(1), BLOCK.id)
     assert list(CERTIFICATE.evidence()) == [(r, vote, s) for r, s in zip(SIGNERS, SIGNATURES, strict=True)]
+    assert list(LONGER.dummies[0].evidence()) == [
+        (r, Nullify(View(4)), s) for r, s in zip(SIGNERS, SIGNATURES, strict=True)
+    ]
     assert [statement for _, statement, _ in GAVE_UP.evidence()] == [
         TimeoutVote(View(4), View(1)),
         TimeoutVote(View(4), View(3)),

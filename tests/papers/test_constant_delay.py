@@ -1,5 +1,7 @@
 """With one constant delay δ between all, latencies and message counts are exact numbers, not statistics."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ DELTA_MS = 10.0
 DELTA_NS = round(DELTA_MS * MS)
 COMMITTEES = (4, 7, 16, 31)
 BLOCKS = 12
+SLOW = {"consensus": {"delta_ms": 2 * DELTA_MS}}
 
 
 def messages(result: Result) -> dict[str, int]:
@@ -37,6 +40,16 @@ def chained(protocol: str, n: int) -> Result:
 def tendermint(n: int, **tables: Any) -> Result:
     """Tendermint up to just before block `BLOCKS` is decided and the next proposed."""
     return run_matrix("tendermint", constant(n, DELTA_MS), (3 * BLOCKS - 0.5) * DELTA_MS / 1e3, **tables)
+
+
+def simplex(n: int) -> Result:
+    """Simplex up to just before the votes to finalize block `BLOCKS` leave and the next proposal."""
+    return run_matrix("simplex", constant(n, DELTA_MS), (2 * BLOCKS - 0.5) * DELTA_MS / 1e3)
+
+
+def streamlet(n: int) -> Result:
+    """Streamlet with Δ = 2δ, so epochs of 4δ, up to just before epoch `BLOCKS + 1`."""
+    return run_matrix("streamlet", constant(n, DELTA_MS), (4 * BLOCKS - 0.5) * DELTA_MS / 1e3, **SLOW)
 
 
 @pytest.mark.parametrize("n", COMMITTEES)
@@ -173,13 +186,63 @@ def test_chains_take_2n_2_messages_per_block(protocol: str, n: int) -> None:
     assert messages(chained(protocol, n)) == {"proposal": BLOCKS * (n - 1), "vote": BLOCKS * (n - 1)}
 
 
-@pytest.mark.parametrize(
-    ("protocol", "delays"), [("pbft", 3), ("tendermint", 3), ("hotstuff", 7), ("jolteon", 5), ("hotstuff2", 5)]
-)
 @pytest.mark.parametrize("n", COMMITTEES)
-def test_the_result_says_that_nothing_was_lost_against_the_bound(protocol: str, delays: int, n: int) -> None:
+def test_simplex_proposes_every_two_delays_and_is_final_after_three(n: int) -> None:
+    """ePrint 2023/463, section 1: an optimistic block time of 2δ and confirmation after 3δ, at every replica."""
+    seen = measured(simplex(n))
+    heights = seen.height.tolist()
+    assert heights == list(range(1, BLOCKS))
+    assert seen.proposed_ns.tolist() == [2 * DELTA_NS * (height - 1) for height in heights]
+    assert (seen.finality_ns == 3 * DELTA_NS).all()
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_simplex_sends_3n2_2n_1_messages_per_block(n: int) -> None:
+    """n-1 proposals; n(n-1) votes to notarize, chains sent on and votes to finalize."""
+    sent = messages(simplex(n))
+    each = n * (n - 1)
+    assert sent == {
+        "proposal": BLOCKS * (n - 1),
+        "notarize": BLOCKS * each,
+        "notarized": (BLOCKS - 1) * each,
+        "finalize": (BLOCKS - 1) * each,
+    }
+    assert sum(sent.values()) + 2 * each == BLOCKS * (3 * n * n - 2 * n - 1)
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_streamlet_proposes_every_epoch_and_is_final_two_delays_into_the_next(n: int) -> None:
+    """ePrint 2020/088, section 3: the middle one of three is final when the third is notarized, at E + 2δ."""
+    seen = measured(streamlet(n))
+    heights = seen.height.tolist()
+    assert heights == list(range(1, BLOCKS))
+    assert seen.proposed_ns.tolist() == [4 * DELTA_NS * (height - 1) for height in heights]
+    assert (seen.finality_ns == (4 + 2) * DELTA_NS).all()
+
+
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_streamlet_sends_n2_1_messages_per_block(n: int) -> None:
+    """n-1 proposals and n(n-1) votes; nothing is echoed while all know the same chain."""
+    assert messages(streamlet(n)) == {"proposal": BLOCKS * (n - 1), "vote": BLOCKS * n * (n - 1)}
+
+
+RUNS: dict[str, tuple[Callable[[int], Result], int]] = {
+    "pbft": (pbft, 3),
+    "tendermint": (tendermint, 3),
+    "hotstuff": (partial(chained, "hotstuff"), 7),
+    "jolteon": (partial(chained, "jolteon"), 5),
+    "hotstuff2": (partial(chained, "hotstuff2"), 5),
+    "simplex": (simplex, 3),
+    "streamlet": (streamlet, 6),
+}
+
+
+@pytest.mark.parametrize("protocol", RUNS)
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_the_result_says_that_nothing_was_lost_against_the_bound(protocol: str, n: int) -> None:
     """Bound and measurement are the same whole number of delays."""
-    result = chained(protocol, n) if protocol in CHAIN else {"pbft": pbft, "tendermint": tendermint}[protocol](n)
+    run, delays = RUNS[protocol]
+    result = run(n)
     count = result.to_dict()["consensus"]["finality_ms"]["count"]
     assert result.to_dict()["bound"] == {
         "blocks": count,

@@ -10,7 +10,7 @@ from testbed.result import Result
 from tests.laboratory import constant, run_matrix
 
 ROOT = Path(__file__).parents[2]
-PROTOCOLS = ("pbft", "hotstuff", "tendermint", "longest_chain")
+PROTOCOLS = ("pbft", "hotstuff", "tendermint", "simplex", "streamlet", "longest_chain")
 TWO_CHAINS = ("jolteon", "hotstuff2")
 """HotStuff's code but for their rules, so the laboratory is enough for them."""
 MINING = {"parameters": {"block_interval_s": 0.05}}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.laboratory import constant, run_matrix
 from tests.simulation.runs import crash, failed, heights, kinds, matrices, partition
 
-LEADER_BASED = ["pbft", "hotstuff", "jolteon", "hotstuff2", "tendermint"]
+LEADER_BASED = ["pbft", "hotstuff", "jolteon", "hotstuff2", "tendermint", "simplex", "streamlet"]
 DELTA_MS = 20.0
 quick = settings(deadline=None, max_examples=6, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 thorough = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])

@@ -50,7 +50,7 @@ window_s = [20, 40]
 """
 
 
-MENU = 'one of "pbft", "hotstuff", "jolteon", "hotstuff2", "tendermint", "longest_chain"'
+MENU = 'one of "pbft", "hotstuff", "jolteon", "hotstuff2", "tendermint", "simplex", "streamlet", "longest_chain"'
 
 # Catalogue number 25544 in September 2008, a widely printed example.
 ISS = """\

@@ -11,14 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from consensus.protocols.hotstuff import HotStuff
-from consensus.protocols.pbft import Pbft
-from consensus.protocols.tendermint import Tendermint
-from consensus.replica import Seat
+from consensus.protocols import load_protocol
+from consensus.replica import Replica, Seat
 from consensus.types import Committee
 from network.channel import Propagation
 from network.plan import UNREACHABLE, IntArray, MatrixPlan, Snapshot
-from testbed.bounds import FAR, Delays, PlanDelays, all_to_all, chained, rank
+from testbed.bounds import FAR, Delays, PlanDelays, all_to_all, chained, lockstep, rank
 from testbed.result import Result
 from testbed.scenario import Scenario, make_scenario
 from testbed.simulation import simulate
@@ -33,6 +31,8 @@ LINKS = 3
 CHAINS = {"hotstuff": LINKS, "jolteon": 2, "hotstuff2": 2}
 """one of a two-chain when those of two more have."""
 SHORTEST_NS, LONGEST_NS = 5 * MS, 100 * MS
+EPOCH_NS = 2 * 500 * MS
+"""Streamlet's, with the default Δ of 500 ms."""
 ONE_MICROSECOND_NS = 1_000
 REPLICA_2_IS_FAR_MS = [[0, 10, 40, 11], [10, 0, 40, 12], [40, 40, 0, 43], [11, 12, 43, 0]]
 
@@ -64,8 +64,12 @@ def expected_commits(protocol: str, delays: Delays, quorum: int, n: int, seen: A
     for view, proposer, start_ns in zip(
         seen.view.tolist(), seen.proposer.tolist(), seen.proposed_ns.tolist(), strict=True
     ):
-        if protocol in ("pbft", "tendermint"):
-            commits.append(all_to_all(delays, start_ns, proposer, quorum, PBFT_ROUNDS))
+        if protocol in ("pbft", "tendermint", "simplex"):
+            relayed = protocol == "simplex"
+            commits.append(all_to_all(delays, start_ns, proposer, quorum, PBFT_ROUNDS, relayed))
+        elif protocol == "streamlet":
+            leaders = [(view + later) % n for later in range(1, n + 1)]
+            commits.append(lockstep(delays, start_ns, leaders, quorum, EPOCH_NS))
         else:
             leaders = [(view + later) % n for later in range(CHAINS[protocol] + 1)]
             commits.append(chained(delays, start_ns, leaders, quorum))
@@ -117,9 +121,15 @@ def test_all_to_all_is_the_luckiest_of_all_quorums(delay_ns: IntArray, data: st.
     n = len(delay_ns)
     quorum, leader = data.draw(st.integers(1, n)), data.draw(st.integers(0, n - 1))
     expected = [int(delay_ns[leader, j]) if j != leader else 0 for j in range(n)]
+    held, certified = expected, brute_phase(expected, delay_ns.tolist(), quorum)
     for rounds in range(4):
         assert all_to_all(over(delay_ns), 0, leader, quorum, rounds).tolist() == expected
         expected = brute_phase(expected, delay_ns.tolist(), quorum)
+    for _ in range(n):
+        heard = [min(certified[i] + (0 if i == j else int(delay_ns[i, j])) for i in range(n)) for j in range(n)]
+        certified = [max(held[j], heard[j]) for j in range(n)]
+    expected = brute_phase(certified, delay_ns.tolist(), quorum)
+    assert all_to_all(over(delay_ns), 0, leader, quorum, 2, relayed=True).tolist() == expected
 
 
 @given(matrices(least=1, most=5), st.data())
@@ -208,6 +218,59 @@ def test_tendermint_decides_its_first_block_at_its_bound_on_any_matrix(delay_ns:
     assert result.ok
 
 
+@given(matrices().map(closed))
+@settings(deadline=None, max_examples=20)
+def test_simplex_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> None:
+    """Where no way round is shorter, PBFT's form: certificates sent on come no sooner than the votes."""
+    n, quorum = len(delay_ns), Committee.of(len(delay_ns)).quorum
+    result = run_few_blocks("simplex", delay_ns)
+    assert_equal_to_bound("simplex", result, over(delay_ns), quorum, n)
+    seen = measured(result)
+    assert seen.committed_ns.tolist() == expected_commits("pbft", over(delay_ns), quorum, n, seen).tolist()
+
+
+@given(matrices())
+@settings(deadline=None, max_examples=20)
+def test_simplex_is_at_its_bound_on_any_matrix_until_a_child_overtakes_its_parent(delay_ns: IntArray) -> None:
+    """The first block's parent is there already: relays and all, to the nanosecond. No block is faster."""
+    n, quorum = len(delay_ns), Committee.of(len(delay_ns)).quorum
+    result = run_few_blocks("simplex", delay_ns)
+    seen = measured(result)
+    expected = expected_commits("simplex", over(delay_ns), quorum, n, seen)
+    assert seen.committed_ns[0].tolist() == expected[0].tolist()
+    assert (seen.committed_ns >= expected).all()
+    assert result.ok
+
+
+def test_a_certificate_sent_on_may_come_before_the_votes() -> None:
+    """Replica 3 is far and 0 is heard late at 2, which learns from leader 1 that the block is notarized."""
+    delay_ns = np.array([[0, 10, 99, 200], [10, 0, 10, 200], [10, 10, 0, 200], [200, 200, 200, 0]]) * MS
+    result = run_matrix("simplex", delay_ns, 0.8, consensus={"delta_ms": 200})
+    first = measured(result).committed_ns[0]
+    assert first.tolist() == all_to_all(over(delay_ns), 0, 1, 3, PBFT_ROUNDS, relayed=True).tolist()
+    assert first[1] == 40 * MS
+    assert all_to_all(over(delay_ns), 0, 1, 3, PBFT_ROUNDS)[1] == 119 * MS
+    assert result.ok
+
+
+@given(matrices())
+@settings(deadline=None, max_examples=40)
+def test_streamlet_runs_at_its_bound_on_any_matrix(delay_ns: IntArray) -> None:
+    """An epoch and one round of votes for the next block, as long as votes take less than an epoch."""
+    n = len(delay_ns)
+    result = run_matrix("streamlet", delay_ns, 3.4 * EPOCH_NS / 1e9)
+    assert_equal_to_bound("streamlet", result, over(delay_ns), Committee.of(n).quorum, n)
+
+
+def test_lockstep_takes_a_later_block_where_votes_take_longer_than_epochs() -> None:
+    """The next leader is 30 ms from all, the one after it 10 ms, and an epoch lasts 5 ms."""
+    delay_ns = np.full((4, 4), 10 * MS, dtype=np.int64)
+    np.fill_diagonal(delay_ns, 0)
+    delay_ns[1, [0, 2, 3]] = 30 * MS
+    assert lockstep(over(delay_ns), 0, [1], 3, 5 * MS).tolist() == [45 * MS, 45 * MS, 45 * MS, 45 * MS]
+    assert lockstep(over(delay_ns), 0, [1, 2], 3, 5 * MS).tolist() == [30 * MS, 30 * MS, 30 * MS, 30 * MS]
+
+
 def test_silent_replicas_leave_the_quorum_to_the_rest() -> None:
     """With f replicas down from the start the quorum is everybody else, and the bound knows it."""
     delay_ns = np.array(REPLICA_2_IS_FAR_MS) * MS
@@ -258,11 +321,11 @@ def frozen(protocol: str, shell: dict[str, Any], members: int, duration_s: float
     )
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "simplex", "streamlet"])
 @pytest.mark.parametrize(("shell", "members"), [(SMALL_SHELL, 10), (STARLINK_SHELL_1, 50)], ids=["small", "starlink"])
 def test_runs_are_at_their_bound_on_frozen_constellations(protocol: str, shell: dict[str, Any], members: int) -> None:
     """Routed delays over inter-satellite links, to the nanosecond."""
-    scenario = frozen(protocol, shell, members, duration_s=1.5)
+    scenario = frozen(protocol, shell, members, duration_s=3.5 if protocol == "streamlet" else 1.5)
     sky = build_sky(scenario)
     assert sky.plan.constant
     delay_ns = sky.plan.at(0).delay_ns
@@ -345,6 +408,19 @@ REASONS: dict[str, tuple[Callable[[], str], str]] = {
         lambda: random_delays("hotstuff", consensus={"parameters": {"block_interval_ms": 300}}),
         "leaders wait before they propose",
     ),
+    "certificates sent on under random delays": (
+        lambda: random_delays("simplex"),
+        "certificates and blocks overtake each other, which the bound does not follow",
+    ),
+    "failed epochs": (
+        lambda: block_check(
+            "streamlet",
+            constant(4, 10),
+            consensus={"delta_ms": 20},
+            fault=[{"kind": "crash", "target": "replica/2", "window_s": [1.0]}],
+        ),
+        "there were view changes",
+    ),
     "view changes": (
         lambda: block_check(
             "hotstuff",
@@ -381,7 +457,7 @@ def test_the_check_says_why_it_does_not_apply(case: str) -> None:
     assert check() == f"not applicable: {why}"
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "streamlet"])
 def test_random_delays_at_zero_load_are_compared_two_sided(protocol: str) -> None:
     """A Monte-Carlo mean with its standard error, and no floor for single blocks."""
     assert random_delays(protocol).startswith("ok: ")
@@ -403,30 +479,16 @@ def test_hotstuff_is_not_thought_more_certain_than_it_is() -> None:
 # Mutants: what the bound is for
 
 
-class HastyPbft(Pbft):
-    """It certifies with one vote less than the committee's quorum."""
+def hasty(protocol: str) -> type[Replica]:
+    """The protocol certifying with one vote less than the committee's quorum."""
+    loaded = load_protocol(protocol)
 
-    def __init__(self, seat: Seat) -> None:
-        super().__init__(one_vote_less(seat))
+    class Hasty(loaded):
+        def __init__(self, seat: Seat) -> None:
+            committee = dataclasses.replace(seat.committee, quorum=seat.committee.quorum - 1)
+            super().__init__(dataclasses.replace(seat, committee=committee))
 
-
-class HastyHotStuff(HotStuff):
-    """It certifies with one vote less than the committee's quorum."""
-
-    def __init__(self, seat: Seat) -> None:
-        super().__init__(one_vote_less(seat))
-
-
-def one_vote_less(seat: Seat) -> Seat:
-    committee = dataclasses.replace(seat.committee, quorum=seat.committee.quorum - 1)
-    return dataclasses.replace(seat, committee=committee)
-
-
-class HastyTendermint(Tendermint):
-    """It certifies with one vote less than the committee's quorum."""
-
-    def __init__(self, seat: Seat) -> None:
-        super().__init__(one_vote_less(seat))
+    return Hasty
 
 
 class HastyLight(Propagation):
@@ -436,13 +498,11 @@ class HastyLight(Propagation):
         return super().carry(source, targets, size_bytes, now_ns) - ONE_MICROSECOND_NS
 
 
-@pytest.mark.parametrize(
-    ("protocol", "mutant"), [("pbft", HastyPbft), ("hotstuff", HastyHotStuff), ("tendermint", HastyTendermint)]
-)
-def test_a_quorum_too_small_is_faster_than_possible(protocol: str, mutant: Any) -> None:
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "simplex", "streamlet"])
+def test_a_quorum_too_small_is_faster_than_possible(protocol: str) -> None:
     """Replicas 0 to 3 do not all have the same third-best vote, so one less shows."""
     delay_ns = closed(np.array([[0, 10, 20, 40], [10, 0, 25, 45], [20, 25, 0, 50], [40, 45, 50, 0]]) * MS)
-    result = run_matrix(protocol, delay_ns, 2.0, protocol_class=mutant)
+    result = run_matrix(protocol, delay_ns, 2.0, protocol_class=hasty(protocol))
     seen = measured(result)
     assert seen.committed_ns.tolist() != expected_commits(protocol, over(delay_ns), 3, 4, seen).tolist()
     bound = result.to_dict()["bound"]
@@ -450,11 +510,11 @@ def test_a_quorum_too_small_is_faster_than_possible(protocol: str, mutant: Any) 
     assert bound["check"].startswith("FAILED: ")
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "simplex", "streamlet"])
 def test_delays_too_short_are_faster_than_possible(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A microsecond a message is enough: the check allows one nanosecond a hop."""
     monkeypatch.setattr("network.stack.Propagation", HastyLight)
-    bound = run_matrix(protocol, constant(4, 10), 1.0).to_dict()["bound"]
+    bound = run_matrix(protocol, constant(4, 10), 1.0, consensus={"delta_ms": 20}).to_dict()["bound"]
     count = bound["check"].split()[1]
     assert bound["ratio_min"] < 1
     assert bound["check"] == f"FAILED: {count} blocks were faster than possible (all {count} blocks)"

@@ -125,6 +125,8 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
         "jolteon",
         "hotstuff2",
         "tendermint",
+        "simplex",
+        "streamlet",
         "longest_chain",
     ]
     assert "Castro and Liskov" in text
@@ -138,6 +140,8 @@ def test_protocols_as_json(capsys):
     assert facts["hotstuff"]["timeout_deltas"] > 1
     assert [facts[each]["commit_delays"] for each in ("jolteon", "hotstuff2")] == ["5δ", "5δ"]
     assert facts["tendermint"]["timeout_deltas"] == 4
+    assert (facts["simplex"]["timeout_deltas"], facts["simplex"]["commit_delays"]) == (3, "3δ")
+    assert (facts["streamlet"]["responsive"], facts["streamlet"]["messages_per_block"]) == ("no", "n²-1")
     assert facts["longest_chain"]["parameters"] == {
         "block_interval_s": 2.0,
         "confirmations": 6,

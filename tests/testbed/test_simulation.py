@@ -146,7 +146,7 @@ def test_numbers_as_people_read_them() -> None:
     assert (rate(None), rate(0.04893)) == ("–", "4.89 %")
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "longest_chain"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "simplex", "streamlet", "longest_chain"])
 def test_a_committee_of_one(protocol: str) -> None:
     """Nobody to talk to, and still blocks become final."""
     tables = {**LABORATORY, "committee": [{"on": "laboratory", "count": 1}]}
@@ -167,6 +167,13 @@ def bound_text(tables: dict[str, Any]) -> str:
 def test_the_bound_command_knows_every_shape() -> None:
     assert "300.0" in bound_text(LABORATORY)
     assert "700.0" in bound_text({**LABORATORY, "consensus": {"protocol": "hotstuff"}})
+    assert "300.0" in bound_text({**LABORATORY, "consensus": {"protocol": "simplex"}})
+    streamlet = {"protocol": "streamlet", "delta_ms": 150}
+    assert "500.0" in bound_text({**LABORATORY, "consensus": streamlet})
+    slower = {**streamlet, "timeout_ms": 350}
+    assert "550.0" in bound_text({**LABORATORY, "consensus": slower})
+    paced = {**slower, "parameters": {"block_interval_ms": 400}}
+    assert "600.0" in bound_text({**LABORATORY, "consensus": paced})
     assert "fork rate" in bound_text({**LABORATORY, "consensus": {"protocol": "longest_chain"}})
     normal = {"model": "normal", "delay_mean_ms": 250, "delay_std_ms": 50}
     assert "draws" in bound_text({**LABORATORY, "network": normal})
