@@ -22,7 +22,6 @@ import msgspec
 
 from consensus.chain import ChainReplica
 from consensus.effects import Adopted, Broadcast, Committed, Entered, Persist, Reason, Send, SetTimer
-from consensus.leader import round_robin
 from consensus.messages import (
     Ancestors,
     Block,
@@ -103,10 +102,6 @@ class ChainedReplica(ChainReplica):
         """Take back from `_promise()` what it holds, all but the view."""
         self.voted, self._proposed = promise.voted, promise.proposed
         self.high, self.entered_by = promise.high, promise.entered_by
-
-    def leader(self, view: int) -> ReplicaId:
-        """Who leads a view."""
-        return round_robin(self.committee, View(view))
 
     # Events
 

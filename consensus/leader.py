@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from consensus.types import Committee, ReplicaId, View
+
+Leaders = Callable[[Committee, View], ReplicaId]
+"""`leaders(committee, view)`."""
 
 
 def round_robin(committee: Committee, view: View) -> ReplicaId:

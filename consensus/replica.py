@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Literal, Protocol
 import msgspec
 
 from consensus.effects import Effect, Reason, Rejected
+from consensus.leader import Leaders, round_robin
 from consensus.messages import Block, Message, Payload
-from consensus.types import Committee, ReplicaId
+from consensus.types import Committee, ReplicaId, View
 
 NOTHING: Sequence[Effect] = ()
 """What a delivery that changes nothing returns: votes are almost all traffic, so it allocates nothing."""
@@ -51,6 +52,8 @@ class Seat:
     payloads: Payloads
     block_max_bytes: int
     parameters: Any
+    leaders: Leaders = round_robin
+    """Who leads which view."""
 
 
 class AllToAll(msgspec.Struct, frozen=True):
@@ -115,6 +118,10 @@ class Replica(ABC):
         self.now_ns = 0
         self._seat = seat
         self._outbox: list[Effect] = []
+
+    def leader(self, view: int) -> ReplicaId:
+        """Who leads a view."""
+        return self._seat.leaders(self.committee, View(view))
 
     def emit(self, *effects: Effect) -> None:
         """Ask for effects, to be carried out in this order once the current event is handled."""

@@ -13,7 +13,6 @@ import msgspec
 
 from consensus.chain import ChainReplica
 from consensus.effects import Broadcast, Entered, Persist, Reason, Send, SetTimer
-from consensus.leader import round_robin
 from consensus.messages import (
     Block,
     Certificate,
@@ -146,7 +145,7 @@ class ViewChanging(ChainReplica):
 
     def primary(self, view: int) -> ReplicaId:
         """Section 4: p = v mod n."""
-        return round_robin(self.committee, View(view))
+        return self.leader(view)
 
     def await_progress(self) -> None:
         """Start the request timer; it doubles with every view in a row that brought nothing (section 4.5.2)."""

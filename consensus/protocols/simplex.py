@@ -29,7 +29,6 @@ import msgspec
 
 from consensus.chain import ChainReplica
 from consensus.effects import Adopted, Broadcast, Committed, Effect, Entered, Persist, Reason, SetTimer
-from consensus.leader import round_robin
 from consensus.messages import Ancestors, Block, Fetch, Message, QuorumCertificate, Vote, genesis_certificate
 from consensus.pacemaker import BftParameters, ProposalPace, timeout_ns
 from consensus.protocols.nullify import Nullification, Nullify, NullifyTally
@@ -92,10 +91,6 @@ class Simplex(ChainReplica):
         """Those of views that this replica has not reached yet."""
         self._finalization: QuorumCertificate | None = None
         """The highest one, as long as its block is missing."""
-
-    def leader(self, view: int) -> ReplicaId:
-        """Who leads a view."""
-        return round_robin(self.committee, View(view))
 
     # Events
 

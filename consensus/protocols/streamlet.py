@@ -30,7 +30,6 @@ import msgspec
 
 from consensus.chain import ChainReplica
 from consensus.effects import Adopted, Broadcast, Committed, Entered, Persist, Reason, SetTimer
-from consensus.leader import round_robin
 from consensus.messages import (
     Ancestors,
     Block,
@@ -99,10 +98,6 @@ class Streamlet(ChainReplica):
         self._propose_empty = parameters.propose_empty
         self._proposed = self._echoed = View(0)
         self._votes = Tally(seat.committee.quorum)
-
-    def leader(self, view: int) -> ReplicaId:
-        """Who leads an epoch."""
-        return round_robin(self.committee, View(view))
 
     def length(self, certificate: QuorumCertificate) -> int:
         """What is compared to tell a longest notarized chain: how many blocks it has."""

@@ -25,7 +25,6 @@ and n(n-1) prevotes and precommits a block. A dead proposer of round r costs pro
 from __future__ import annotations
 
 from consensus.effects import Adopted, Broadcast, Entered, Persist, Reason, SetTimer
-from consensus.leader import round_robin
 from consensus.messages import Ancestors, Block, Fetch, Message, QuorumCertificate, Vote
 from consensus.pacemaker import ProposalPace
 from consensus.protocols.tendermint_catch_up import CatchingUp
@@ -80,9 +79,6 @@ class Tendermint(CatchingUp):
     def step(self) -> str:
         """step_p."""
         return STEPS[len(self.cast)]
-
-    def leader(self, view: int) -> ReplicaId:
-        return round_robin(self.committee, View(view))
 
     # Events
 

@@ -113,10 +113,6 @@ class CatchingUp(ChainReplica):
             self.over = None
             self.enter(view)
 
-    @abstractmethod
-    def leader(self, view: int) -> ReplicaId:
-        """proposer(h, round)."""
-
     def _forget(self, height: Height) -> None:
         below = self.first_view(height + 1)
         self.ballots = {slot: ballot for slot, ballot in self.ballots.items() if slot[0] >= below}
