@@ -95,6 +95,8 @@ class ProtocolFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The default view timeout in multiples of Δ; None where there are no views to time out."""
     one_vote_per: tuple[str, ...] = ()
     """The fields of a vote among which an honest replica votes for one block only."""
+    final_phase: str = ""
+    """The phase whose votes make a block final."""
     resilience: Literal[3, 5] = 3
     """n > resilience·f."""
 

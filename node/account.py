@@ -18,7 +18,7 @@ class Account(msgspec.Struct, kw_only=True):
     refused: dict[str, int] = msgspec.field(default_factory=dict)
     """Frames dropped, by reason."""
     affected: dict[int, int] = msgspec.field(default_factory=dict)
-    """Messages that each network fault touched, by the fault's number."""
+    """Messages that each network fault touched, and deeds of adversaries, by the fault's number."""
     resent: int = 0
     outages: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """Unix times in ns between which the node had no broker."""

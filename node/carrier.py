@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -83,6 +84,7 @@ class Carrier:
         channel, self._struck = channels(terms.conditions, brief.timetable(), self._chance)
         self._bus = NodeBus(n, channel, self.exchange, self.commit)
         self._spool = Spool(store.append)
+        self._deeds = Counter[int]()
         self._handed_us: list[int] = []
         self._run = run
         self._clock: RealTimeClock | None = None
@@ -101,7 +103,7 @@ class Carrier:
         self._inbox = Inbox(clock, self.exchange.due_ns, self._accept)
         self._host = Host(
             self._me,
-            self._terms.spawner(self._protocol, self._me, mempool),
+            self._terms.spawner(self._protocol, self._me, mempool, self._deeds),
             clock=clock,
             notary=self._notary,
             store=self._store,
@@ -169,7 +171,7 @@ class Carrier:
         """Bring an account up to date."""
         account.verifications = self._notary.verifications
         account.resent = self.exchange.resent
-        account.affected = {number: channel.affected for number, channel in self._struck.items()}
+        account.affected = self._deeds | {number: channel.affected for number, channel in self._struck.items()}
 
     def _envelope(self, frame: Frame, word: Word) -> Envelope:
         message: Message | None = None

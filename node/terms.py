@@ -5,13 +5,15 @@ The virtual engine makes the same things of the same terms, so nothing is wired 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from consensus.replica import Replica, Seat
+from consensus.byzantine import Scheme, corrupted
+from consensus.replica import Replica, Seat, StateMachine
 from consensus.types import Committee, ReplicaId
 from network.stack import Conditions
 from node.chance import numpy_random, python_random
@@ -37,6 +39,13 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     sign_ns: int
     verify_ns: int
     conditions: Conditions
+    schemes: tuple[Scheme, ...] = ()
+    """What Byzantine replicas do."""
+
+    @property
+    def faulty(self) -> frozenset[int]:
+        """The replicas that are Byzantine at some time; whatever they say of themselves counts for nothing."""
+        return frozenset(replica for scheme in self.schemes for replica in scheme.replicas)
 
     @property
     def cpu(self) -> Cpu:
@@ -60,11 +69,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
         return Mempool(gaps, self.transaction_bytes)
 
-    def spawner(self, protocol: type[Replica], me: ReplicaId, mempool: Mempool) -> Callable[[], Replica]:
-        """What makes replica `me` anew each time its node starts."""
+    def spawner(
+        self, protocol: type[Replica], me: ReplicaId, mempool: Mempool, deeds: Counter[int]
+    ) -> Callable[[], StateMachine]:
+        """What makes replica `me` anew each time its node starts; `deeds` counts, by scheme, what adversaries do."""
         parameters = msgspec.convert(self.parameters, protocol.Parameters)
+        make = corrupted(protocol, protocol.facts, [each for each in self.schemes if me in each.replicas], deeds)
 
-        def spawn() -> Replica:
+        def spawn() -> StateMachine:
             seat = Seat(
                 me=me,
                 committee=self.committee,
@@ -75,6 +87,6 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
                 block_max_bytes=self.block_max_bytes,
                 parameters=parameters,
             )
-            return protocol(seat)
+            return make(seat)
 
         return spawn

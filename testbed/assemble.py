@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ class Machine:
     hosts: list[Host]
     notary: Notary
     struck: dict[int, FaultChannel]
+    deeds: Counter[int]
+    """What adversaries have done, by the number of their fault."""
 
 
 def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None) -> Machine:
@@ -49,6 +52,7 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
     notary = Notary(make_scheme(n, seed_bytes(terms.seed, "keys")), DOMAIN)
     mempool = terms.mempool()
     watch = watch_run(sky, protocol, terms, mempool, notary)
+    deeds = Counter[int]()
     clock, trace = VirtualClock(), Trace(watch.observers())
     channel, struck = channels(terms.conditions, sky.plan, terms.chance)
     down = [windows_down(windows) for windows in crashes_of(scenario, sky)]
@@ -57,7 +61,7 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
     hosts = [
         Host(
             ReplicaId(i),
-            terms.spawner(protocol, ReplicaId(i), mempool),
+            terms.spawner(protocol, ReplicaId(i), mempool, deeds),
             clock=clock,
             notary=notary,
             store=store_class(),
@@ -72,4 +76,4 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
         host.attach(bus)
     for host in hosts:
         host.power_on()
-    return Machine(watch, clock, hosts, notary, struck)
+    return Machine(watch, clock, hosts, notary, struck, deeds)

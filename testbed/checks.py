@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from consensus.messages import GENESIS, Block, Message, QuorumCertificate, Vote
+from consensus.messages import GENESIS, Block, Certificate, Message, QuorumCertificate, Vote
 from consensus.replica import Lottery, ProtocolFacts
 from consensus.types import BlockId, Committee, ReplicaId
 from node.keys import Notary
@@ -170,14 +170,16 @@ class NoDoubleVote(Check):
 
 
 class CertificateSoundness(Check):
-    """Every certificate has a quorum of distinct members' good signatures; no two of one place contradict."""
+    """Every certificate has a quorum of distinct members' good signatures, unless whoever sent it is Byzantine; no two
+    of one place contradict each other, whoever sent them."""
 
     name = "certificate soundness"
     subject = "certificates"
 
-    def __init__(self, facts: ProtocolFacts, committee: Committee, notary: Notary) -> None:
+    def __init__(self, facts: ProtocolFacts, committee: Committee, notary: Notary, honest: frozenset[int]) -> None:
         super().__init__()
         self._by_height = "height" in facts.one_vote_per
+        self._honest = honest
         self._committee = committee
         self._quorum = committee.quorum
         self._notary = notary
@@ -195,11 +197,20 @@ class CertificateSoundness(Check):
             signers = set(certificate.signers)
             place = f"a certificate of view {certificate.view} sent by replica {envelope.sender}"
             if len(signers) < self._quorum or not signers <= set(range(self._committee.n)):
-                self.violate(f"{place} has {len(signers)} distinct signers, not {self._quorum}")
+                self._blame(
+                    envelope.sender, certificate, f"{place} has {len(signers)} distinct signers, not {self._quorum}"
+                )
             elif not self._notary.vouches(certificate.evidence()):
-                self.violate(f"{place} carries a signature that does not verify")
+                self._blame(envelope.sender, certificate, f"{place} carries a signature that does not verify")
             elif isinstance(certificate, QuorumCertificate):
                 self._compare(certificate, place)
+
+    def _blame(self, sender: ReplicaId, certificate: Certificate, sentence: str) -> None:
+        """Whoever is Byzantine may send what proves nothing, but nobody honest may pass it on."""
+        if sender in self._honest:
+            self.violate(sentence)
+        else:
+            del self._checked[certificate]
 
     def _compare(self, certificate: QuorumCertificate, place: str) -> None:
         height = certificate.height if self._by_height else 0

@@ -132,11 +132,16 @@ def bound(scenario: ScenarioFile, seed: Seed = None, sets: Sets = None, as_json:
 
 
 @app.command()
-def protocols(as_json: AsJson = False) -> int:
+def protocols(
+    adversaries: Annotated[
+        bool, typer.Option("--adversaries", help="List what Byzantine replicas can do, instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
     """List the protocols and their properties."""
-    from testbed.commands.protocols import show_protocols
+    from testbed.commands.protocols import show_adversaries, show_protocols
 
-    return show_protocols(as_json)
+    return show_adversaries(as_json) if adversaries else show_protocols(as_json)
 
 
 @app.command()

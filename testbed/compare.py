@@ -128,6 +128,8 @@ class _At:
 
 def _floor_check(watch: Watch, compared: list[_Compared]) -> str:
     """Nothing may be faster than the bound, wherever the bound means something."""
+    if len(watch.honest) < watch.ledger.n:
+        return "not applicable: there were Byzantine replicas"
     if any(watch.ledger.views.values()):
         return "not applicable: there were view changes"
     if watch.ledger.messages["fetch"]:

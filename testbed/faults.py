@@ -63,8 +63,8 @@ def fault_effects(
 ) -> list[FaultEffect]:
     """What every fault did, in the scenario's order.
 
-    `affected` counts the messages that network faults touched, by the fault's number; `crashes_ns` says for each
-    replica when its node crashed.
+    `affected` counts the messages that network faults touched, and what adversaries did, by the fault's number;
+    `crashes_ns` says for each replica when its node crashed.
     """
     crashes = crashes_of(scenario, sky)
 
@@ -74,7 +74,7 @@ def fault_effects(
             return sum(_down_alone(number, crashes[replica], crashes_ns[replica]) for replica in struck), "crashes"
         if fault.kind == "outage":
             return sky.outage_effect(fault), "pairs of replicas cut or detoured"
-        return affected.get(number, 0), "messages"
+        return affected.get(number, 0), "deeds" if fault.kind == "byzantine" else "messages"
 
     return [
         FaultEffect(fault.kind, fault.targets, tuple(fault.window_s), *effect(number, fault))

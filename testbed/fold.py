@@ -49,7 +49,7 @@ class Account:
 def fold(watch: Watch, account: Account) -> Result:
     """Everything a run reports."""
     scenario, ledger = watch.scenario, watch.ledger
-    honest = np.ones(ledger.n, dtype=bool)
+    honest = np.isin(np.arange(ledger.n), sorted(watch.honest))
     weights = np.array(watch.committee.weights)
     metrics = BlockMetrics(ledger, honest, weights, account.reached_ns)
     links = watch.traffic.per_link()

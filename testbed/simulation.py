@@ -71,7 +71,7 @@ def simulate(
 
 def _account(machine: Machine, partial: bool, wall_s: float, cpu_s: float) -> Account:
     watch, clock, hosts = machine.watch, machine.clock, machine.hosts
-    affected = {number: channel.affected for number, channel in machine.struck.items()}
+    affected = machine.deeds | {number: channel.affected for number, channel in machine.struck.items()}
     return Account(
         bus="virtual",
         reached_ns=clock.now_ns if partial else seconds(watch.scenario.duration_s),

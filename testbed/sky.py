@@ -99,12 +99,20 @@ def _isl_mistakes(scenario: Scenario, constellation: Constellation | None) -> It
 def _directory(scenario: Scenario, members: Sequence[str], constellation: Constellation | None) -> Directory:
     network = scenario.network
     relays = [table.name for table in scenario.ground_station if network.ground_relay or network.hybrid]
-    return Directory(members, constellation, relays, hybrid=network.hybrid)
+    operators: dict[str, list[str]] = {}
+    for shell in scenario.shell:
+        operators.setdefault(shell.operator or "", []).append(f"shell/{shell.name}")
+    for table in scenario.ground_station:
+        operators.setdefault(table.operator or "", []).extend((f"gs/{table.name}", f"net/{table.name}"))
+    return Directory(members, constellation, relays, hybrid=network.hybrid, operators=operators)
 
 
 def _fault_mistakes(scenario: Scenario, directory: Directory) -> Iterator[Mistake]:
     """Targets that exist, but at which nothing is that this kind of fault could strike."""
     for number, fault in enumerate(scenario.fault):
+        for victim in fault.victim_names or ():
+            if not directory.resolve([victim]).replicas:
+                yield Mistake(("fault", number, "victims"), "names no replica", victim)
         for target in fault.targets:
             struck = directory.resolve([target])
             if fault.kind == "outage" and not (struck.endpoints or struck.links):

@@ -1,6 +1,6 @@
 """What a fault's target means: replicas, endpoints and links of one network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -35,6 +35,11 @@ class Target:
         )
 
 
+def _parts(target: str) -> tuple[str, str]:
+    kind, _, rest = target.partition("/")
+    return kind, rest
+
+
 class Directory:
     """Knows the names of one network. In a hybrid one, gs/NAME and net/NAME are the same place."""
 
@@ -45,7 +50,10 @@ class Directory:
         stations: Sequence[str] = (),
         *,
         hybrid: bool = False,
+        operators: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        """`operators` says which shells (shell/NAME) and places are whose."""
+        self._operators = operators or {}
         self._hybrid = hybrid
         self._constellation = constellation
         self._members = [self._place(endpoint) for endpoint in members]
@@ -64,7 +72,7 @@ class Directory:
         return found
 
     def _resolve(self, target: str) -> Target:
-        kind, _, rest = target.partition("/")
+        kind, rest = _parts(target)
         if kind == "replica":
             return Target(replicas=frozenset({int(rest)}), endpoints=frozenset({self._members[int(rest)]}))
         if kind == "link":
@@ -80,6 +88,8 @@ class Directory:
         """The endpoints behind a name that is not a replica's or a link's."""
         if kind == "all":
             return self._endpoints
+        if kind == "operator":
+            return frozenset[str]().union(*(self._named(*_parts(name), name) for name in self._operators.get(rest, ())))
         if kind == "shell":
             return self._satellites(rest)
         if kind == "plane":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from consensus.byzantine import Scheme
 from consensus.pacemaker import epoch_ns
 from consensus.protocols import load_protocol
 from consensus.replica import Lockstep, ProtocolFacts, Replica
@@ -38,6 +39,7 @@ def terms_of(scenario: Scenario, sky: Sky, protocol: type[Replica]) -> Terms:
         sign_ns=round(scenario.compute.sign_us * 1e3),
         verify_ns=round(scenario.compute.verify_us * 1e3),
         conditions=conditions_of(scenario, sky),
+        schemes=schemes_of(scenario, sky),
     )
 
 
@@ -87,6 +89,27 @@ def conditions_of(scenario: Scenario, sky: Sky) -> Conditions:
             for number, fault in enumerate(scenario.fault)
             if fault.kind in ("partition", "loss", "slow")
         ),
+    )
+
+
+def schemes_of(scenario: Scenario, sky: Sky) -> tuple[Scheme, ...]:
+    """What the scenario's Byzantine replicas do."""
+    return tuple(
+        _scheme(sky, number, fault) for number, fault in enumerate(scenario.fault) if fault.kind == "byzantine"
+    )
+
+
+def _scheme(sky: Sky, number: int, fault: Fault) -> Scheme:
+    assert fault.behaviour is not None, "a byzantine fault has a behaviour"
+    window, victims = window_of(fault), fault.victim_names
+    return Scheme(
+        number=number,
+        behaviour=fault.behaviour,
+        replicas=tuple(sorted(sky.target(fault.targets).replicas)),
+        begin_ns=window.begin_ns,
+        end_ns=window.end_ns,
+        victims=None if victims is None else tuple(sorted(sky.target(victims).replicas)),
+        delay_ns=None if fault.delay_ms is None else milliseconds(fault.delay_ms),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ class Watch:
     sky: Sky
     protocol: type[Replica]
     committee: Committee
+    honest: frozenset[int]
+    """The replicas that are never Byzantine."""
     mempool: Mempool
     traffic: Traffic
     ledger: Ledger
@@ -70,25 +73,33 @@ def watch_run(sky: Sky, protocol: type[Replica], terms: Terms, mempool: Mempool,
     """Everyone who watches a run of `sky.scenario`; `notary` is the checks' own, or one they may share."""
     scenario, committee = sky.scenario, terms.committee
     n = committee.n
+    honest = frozenset(range(n)) - terms.faulty
     checks: list[Check] = [
         Agreement(),
         CommitOrder(n),
         Validity(protocol.facts, committee, notary, mempool),
-        NoDoubleVote(protocol.facts, frozenset(range(n))),
-        CertificateSoundness(protocol.facts, committee, notary),
+        NoDoubleVote(protocol.facts, honest),
+        CertificateSoundness(protocol.facts, committee, notary, honest),
     ]
     return Watch(
         scenario=scenario,
         sky=sky,
         protocol=protocol,
         committee=committee,
+        honest=honest,
         mempool=mempool,
         traffic=Traffic(sky.plan),
         ledger=Ledger(n),
         digest=Digest(f"{protocol.facts.name}/{n}".encode()),
         checks=checks,
-        warnings=(*sky.warnings, *_quorum_warning(scenario, protocol, n), *_weights_warning(protocol, committee)),
+        warnings=(*sky.warnings, *_warnings(scenario, protocol, terms)),
     )
+
+
+def _warnings(scenario: Scenario, protocol: type[Replica], terms: Terms) -> Iterator[str]:
+    yield from _quorum_warning(scenario, protocol, terms.committee.n)
+    yield from _weights_warning(protocol, terms.committee)
+    yield from _too_many_warning(terms)
 
 
 def _quorum_warning(scenario: Scenario, protocol: type[Replica], n: int) -> tuple[str, ...]:
@@ -98,6 +109,13 @@ def _quorum_warning(scenario: Scenario, protocol: type[Replica], n: int) -> tupl
         return ()
     kind = "unsafe" if quorum < safe else "larger than needed"
     return (f"consensus.quorum = {quorum} is {kind} for n = {n}: any two quorums share an honest replica from {safe}",)
+
+
+def _too_many_warning(terms: Terms) -> tuple[str, ...]:
+    faulty, n, f = len(terms.faulty), terms.committee.n, terms.committee.f
+    if faulty <= f:
+        return ()
+    return (f"{faulty} of n = {n} replicas are Byzantine, more than f = {f}: the protocol promises nothing",)
 
 
 def _weights_warning(protocol: type[Replica], committee: Committee) -> tuple[str, ...]:

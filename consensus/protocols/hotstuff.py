@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from consensus.chained import ChainedReplica, Promise
+from consensus.chained import PHASE, ChainedReplica, Promise
 from consensus.messages import GENESIS, Block, QuorumCertificate
 from consensus.replica import Chained, ProtocolFacts, Seat
 from consensus.types import BlockId, Height
@@ -50,6 +50,7 @@ class HotStuff(ChainedReplica):
         shape=Chained(chain=3),
         timeout_deltas=8.0,
         one_vote_per=("view",),
+        final_phase=PHASE,
     )
 
     def __init__(self, seat: Seat) -> None:

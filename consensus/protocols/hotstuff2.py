@@ -31,7 +31,7 @@ from typing import Any
 
 import msgspec
 
-from consensus.chained import ChainedReplica, Promise
+from consensus.chained import PHASE, ChainedReplica, Promise
 from consensus.messages import Block, QuorumCertificate
 from consensus.replica import Chained, ProtocolFacts, Seat
 from consensus.types import ReplicaId, View
@@ -60,6 +60,7 @@ class HotStuff2(ChainedReplica):
         shape=Chained(chain=2),
         timeout_deltas=10.0,
         one_vote_per=("view",),
+        final_phase=PHASE,
     )
 
     def __init__(self, seat: Seat) -> None:

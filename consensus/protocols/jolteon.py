@@ -23,7 +23,7 @@ then proposes at once: 2T + 3δ after the lost block.
 
 from __future__ import annotations
 
-from consensus.chained import ChainedReplica
+from consensus.chained import PHASE, ChainedReplica
 from consensus.messages import Block, QuorumCertificate, TimeoutCertificate
 from consensus.replica import Chained, ProtocolFacts
 
@@ -43,6 +43,7 @@ class Jolteon(ChainedReplica):
         shape=Chained(chain=2),
         timeout_deltas=8.0,
         one_vote_per=("view",),
+        final_phase=PHASE,
     )
 
     def _safe(self, block: Block, justify: QuorumCertificate) -> bool:

@@ -89,6 +89,7 @@ class Pbft(ViewChanging):
         shape=AllToAll(phases=2),
         timeout_deltas=TIMEOUT_DELTAS,
         one_vote_per=("view", "height"),
+        final_phase=COMMIT,
     )
     Parameters = PbftParameters
     messages = (PrePrepare, Vote, ViewChange, NewView, Fetch, Ancestors)

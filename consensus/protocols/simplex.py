@@ -67,6 +67,7 @@ class Simplex(ChainReplica):
         shape=AllToAll(phases=2, relayed=True),
         timeout_deltas=TIMEOUT_DELTAS,
         one_vote_per=("view",),
+        final_phase=FINALIZE,
     )
     Parameters = BftParameters
     messages = (Propose, Vote, Nullify, Notarized, Fetch, Ancestors)

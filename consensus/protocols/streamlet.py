@@ -83,6 +83,7 @@ class Streamlet(ChainReplica):
         shape=Lockstep(),
         timeout_deltas=EPOCH_DELTAS,
         one_vote_per=("view",),
+        final_phase=PHASE,
     )
     Parameters = BftParameters
     messages = (Proposal, Vote, Echo, Fetch, Ancestors)

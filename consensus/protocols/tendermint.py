@@ -63,6 +63,7 @@ class Tendermint(CatchingUp):
         shape=AllToAll(phases=2),
         timeout_deltas=TIMEOUT_DELTAS,
         one_vote_per=("view",),
+        final_phase=PRECOMMIT,
     )
     Parameters = TendermintParameters
     messages = (TendermintProposal, Vote, Standing, Fetch, Ancestors)

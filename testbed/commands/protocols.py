@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from consensus.byzantine import BEHAVIOURS
 from consensus.protocols import load_protocol, protocol_names
 
 _LABELS = {
@@ -29,6 +30,21 @@ def show_protocols(as_json: bool) -> int:
         return 0
     for name in protocol_names():
         print("\n".join(_lines(describe(name))), end="\n\n", flush=True)
+    return 0
+
+
+def show_adversaries(as_json: bool) -> int:
+    """Print what a `[[fault]]` of kind byzantine can make replicas do."""
+    menu = [
+        {"behaviour": name, "does": each.does, "protocols": each.suits, "keys": list(each.takes)}
+        for name, each in BEHAVIOURS.items()
+    ]
+    if as_json:
+        print(json.dumps(menu, indent=2, ensure_ascii=False))
+        return 0
+    for each in menu:
+        only = "" if each["protocols"] == "all" else f" [protocols with {each['protocols']}]"
+        print(f"{each['behaviour']:<17} {each['does']}{only}")
     return 0
 
 

@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator
 
+from consensus.byzantine import BEHAVIOURS
+from testbed.scenario.check_protocol import is_lottery
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import Mistake, readable
 from testbed.scenario.models import Fault
 from testbed.scenario.places import Places
+from testbed.scenario.quantities import Choice
 
-_OWN_KEYS = {"rate": "loss", "delay_ms": "slow", "behaviour": "byzantine"}
+_OWN_KEYS = {"rate": "loss", "delay_ms": "slow", "behaviour": "byzantine", "victims": "byzantine"}
+_OPTIONAL = ("victims",)
 _ON_LINKS = ("outage", "loss", "slow")
 
 
 def check_fault(places: Places, fault: Fault, path: KeyPath) -> Iterator[Mistake]:
     """One fault, against its kind, the run and the places of the scenario."""
     yield from readable(_keys(fault, path))
+    yield from readable(_behaviour(places, fault, path))
     yield from readable(_targets(places, fault, path))
     yield from readable(_window(places, fault, path))
 
@@ -21,10 +26,35 @@ def check_fault(places: Places, fault: Fault, path: KeyPath) -> Iterator[Mistake
 def _keys(fault: Fault, path: KeyPath) -> Iterator[Mistake]:
     for key, kind in _OWN_KEYS.items():
         value = getattr(fault, key)
-        if value is None and fault.kind == kind:
+        if value is None and fault.kind == kind and key not in _OPTIONAL:
             yield Mistake((*path, key), f'missing; kind = "{kind}" needs it')
-        elif value is not None and fault.kind != kind:
+        elif value is not None and fault.kind != kind and (key, fault.kind) != ("delay_ms", "byzantine"):
             yield Mistake((*path, key), f'belongs to kind = "{kind}", not to kind = "{fault.kind}"', value)
+
+
+def _behaviour(places: Places, fault: Fault, path: KeyPath) -> Iterator[Mistake]:
+    """It is on the menu, means something in this protocol, and takes the keys that are given."""
+    name = fault.behaviour
+    if fault.kind != "byzantine" or name is None:
+        return
+    behaviour = BEHAVIOURS.get(name)
+    if behaviour is None:
+        text = Choice().refusal(name, tuple(BEHAVIOURS))
+        yield Mistake((*path, "behaviour"), text, name)
+        return
+    for key in ("victims", "delay_ms"):
+        if getattr(fault, key) is not None and key not in behaviour.takes:
+            yield Mistake((*path, key), f'means nothing to behaviour = "{name}"', getattr(fault, key))
+    for index, victim in enumerate(fault.victim_names or ()):
+        where = (*path, "victims") if isinstance(fault.victims, str) else (*path, "victims", index)
+        if victim.startswith("link/"):
+            yield Mistake(where, "victims are replicas, not links", victim)
+        elif (why := places.target_mistake(victim)) is not None:
+            yield Mistake(where, why, victim)
+    protocol = places.draft.consensus.protocol
+    wanted = {"leaders": False, "mining": True}.get(behaviour.suits)
+    if wanted is not None and wanted != is_lottery(protocol):
+        yield Mistake((*path, "behaviour"), f"means nothing in {protocol}, which has no {behaviour.suits}", name)
 
 
 def _targets(places: Places, fault: Fault, path: KeyPath) -> Iterator[Mistake]:

@@ -93,14 +93,15 @@ def check_quorum(places: Places) -> Iterator[Mistake]:
     name, quorum = places.draft.consensus.protocol, places.draft.consensus.quorum
     if quorum is None:
         return
-    if _is_lottery(name):
+    if is_lottery(name):
         yield Mistake(("consensus", "quorum"), f"{name} has no quorum", quorum)
     elif quorum > places.replicas:
         text = f"must be at most {places.replicas}, the size of the committee"
         yield Mistake(("consensus", "quorum"), text, quorum)
 
 
-def _is_lottery(name: str) -> bool:
+def is_lottery(name: str) -> bool:
+    """Whether blocks of this protocol are mined."""
     try:
         return isinstance(load_protocol(name).facts.shape, Lottery)
     except LookupError:

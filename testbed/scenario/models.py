@@ -57,6 +57,10 @@ Window = Annotated[
 ]
 
 
+def _listed(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
+
+
 class Consensus(Table):
     """Which protocol, and what it believes about the network."""
 
@@ -113,26 +117,34 @@ class Fault(Table):
     """Something that goes wrong for a while."""
 
     kind: Annotated[
-        Literal["crash", "outage", "partition", "loss", "slow"],
-        Choice(later=("byzantine", "plane_loss", "saa", "eclipse")),
+        Literal["crash", "outage", "partition", "loss", "slow", "byzantine"],
+        Choice(later=("plane_loss", "saa", "eclipse")),
     ]
     """crash: replicas stop and restart from their store. outage: satellites, stations or links carry nothing.
-    partition: the target on one side, the rest on the other. loss: messages vanish. slow: messages are late."""
+    partition: the target on one side, the rest on the other. loss: messages vanish. slow: messages are late.
+    byzantine: replicas do what they should not."""
     target: Names
-    """replica/3, an endpoint, plane/s1/4, shell/s1, link/A~B, all, or a list of these."""
+    """replica/3, an endpoint, plane/s1/4, shell/s1, operator/NAME, link/A~B, all, or a list of these."""
     window_s: Window = (0.0,)
     """[begin, end], or [begin] for until the end of the run."""
     rate: PositiveShare | None = None
     """kind = "loss": share of messages lost."""
     delay_ms: Milliseconds | None = None
-    """kind = "slow": added to each message to or from the target."""
+    """kind = "slow": added to each message to or from the target. kind = "byzantine": how late, or how far ahead."""
     behaviour: Text | None = None
-    """kind = "byzantine": what the target does."""
+    """kind = "byzantine": what the target does; `quorbit protocols --adversaries` lists what it can do."""
+    victims: Names | None = None
+    """kind = "byzantine": whom some behaviours are aimed at, named as targets are."""
 
     @property
     def targets(self) -> tuple[str, ...]:
         """The target as a list, also when there is one."""
-        return (self.target,) if isinstance(self.target, str) else self.target
+        return _listed(self.target)
+
+    @property
+    def victim_names(self) -> tuple[str, ...] | None:
+        """The victims as a list, if any are named."""
+        return None if self.victims is None else _listed(self.victims)
 
     @property
     def begin_s(self) -> float:

@@ -40,6 +40,12 @@ class Places:
         return tuple(station.name for station in self.draft.ground_station)
 
     @cached_property
+    def operators(self) -> tuple[str, ...]:
+        """Everybody who runs a shell or a station."""
+        tables = (*self.draft.shell, *self.draft.ground_station)
+        return tuple(dict.fromkeys(table.operator for table in tables if table.operator is not None))
+
+    @cached_property
     def _catalogue(self) -> dict[str, tuple[str, ...]]:
         """Catalogue numbers by element-set shell, as endpoints have them."""
         return {shell.name: _numbers(shell) for shell in self.draft.shell if isinstance(shell, Elements)}
@@ -101,7 +107,7 @@ class Places:
             case "link":
                 return self._link_mistake(rest)
             case "operator":
-                return "operator targets do not exist yet"
+                return nothing_called(rest, "operator", self.operators) if rest not in self.operators else None
             case _:
                 return self.endpoint_mistake(target)
 
@@ -120,7 +126,7 @@ class Places:
             case _:
                 return (
                     f'"{endpoint}" matches nothing; a target is replica/3, sat/SHELL/PLANE/INDEX, gs/NAME, '
-                    "net/NAME, lab/0, plane/SHELL/4, shell/NAME, link/A~B or all"
+                    "net/NAME, lab/0, plane/SHELL/4, shell/NAME, operator/NAME, link/A~B or all"
                 )
 
     def _shell_mistake(self, name: str) -> str | None:

@@ -57,6 +57,8 @@ class ShellKeys(Table):
     """Inter-satellite links: plus_grid, ring, nearest, none, or a CSV of pairs."""
     isl_per_satellite: Count = 4
     """Links a satellite keeps under isl = "nearest"."""
+    operator: Name | None = None
+    """Who runs it; faults can strike all that is an operator's, as operator/NAME."""
     polar_cutoff_deg: PolarCutoff | None = None
     """Cross-plane links are off while either satellite is beyond this latitude, north or south."""
     links_to: ShellNames = ()
@@ -143,6 +145,8 @@ class GroundStation(Table):
     """Above the ellipsoid."""
     elevation_mask_deg: Elevation = 25.0
     """Satellites lower than this above the horizon are not used."""
+    operator: Name | None = None
+    """Who runs it; see `shell.operator`."""
 
 
 class GslRate(Table):

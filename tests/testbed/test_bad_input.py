@@ -136,7 +136,7 @@ def test_the_scenario_that_these_tests_break_is_right(tmp_path):
         ("window = 1", 'window = "1"', '9: consensus.parameters.window = "1": must be a whole number, not text'),
         ("window = 1", "window = 0", "9: consensus.parameters.window = 0: window and checkpoint_interval must be at least 1"),
         ("parameters = { window = 1 }", "parameters = 1", "9: consensus.parameters = 1: must be a table, such as { block_interval_ms = 100 }"),
-        ('kind = "slow"', 'kind = "slwo"', '35: fault[0].kind = "slwo": must be one of "crash", "outage", "partition", "loss", "slow", did you mean "slow"?'),
+        ('kind = "slow"', 'kind = "slwo"', '35: fault[0].kind = "slwo": must be one of "crash", "outage", "partition", "loss", "slow", "byzantine", did you mean "slow"?'),
         ('kind = "slow"', 'kind = "crash"', '37: fault[0].delay_ms = 5: belongs to kind = "slow", not to kind = "crash"'),
         ("delay_ms = 5", "", '34: fault[0].delay_ms: missing; kind = "slow" needs it'),
         ("[20, 40]", "[20, 61]", "38: fault[0].window_s = [20, 61]: must begin before it ends and lie inside the run, 0 to 60 s"),
@@ -163,11 +163,11 @@ def test_one_wrong_value_is_one_sentence(tmp_path, old, new, sentence):
         ("lab/0", '"lab/0" matches nothing; there are none'),
         ("link/gs/kiruna", '"link/gs/kiruna" must name two endpoints, as in link/A~B'),
         ("link/gs/kiruna~sat/s1/09/00", '"sat/s1/09/00" matches nothing; the last satellite is sat/s1/03/04'),
-        ("operator/x", "operator targets do not exist yet"),
+        ("operator/x", 'no operator is called "x"; there is none'),
         (
             "sattelite",
             '"sattelite" matches nothing; a target is replica/3, sat/SHELL/PLANE/INDEX, gs/NAME, '
-            "net/NAME, lab/0, plane/SHELL/4, shell/NAME, link/A~B or all",
+            "net/NAME, lab/0, plane/SHELL/4, shell/NAME, operator/NAME, link/A~B or all",
         ),
     ],
 )
@@ -195,8 +195,7 @@ def test_a_target_that_matches_something(target):
         ("network.dissemination=gossip", '"unicast"'),
         ("network.dissemination=multicast", '"unicast"'),
         ("network.dissemination=flood", '"unicast"'),
-        ("fault.0.kind=byzantine", 'one of "crash", "outage", "partition", "loss", "slow"'),
-        ("fault.0.kind=eclipse", 'one of "crash", "outage", "partition", "loss", "slow"'),
+        ("fault.0.kind=eclipse", 'one of "crash", "outage", "partition", "loss", "slow", "byzantine"'),
         ("consensus.protocol=minimmit", MENU),
     ],
 )

@@ -205,8 +205,10 @@ def certificate(notary: Notary, view: int, made: Block, *signers: int) -> Quorum
     return QuorumCertificate(View(view), replicas, signatures, "vote", made.height, made.id)
 
 
-def soundness(notary: Notary, *certificates: QuorumCertificate) -> CertificateSoundness:
-    check = CertificateSoundness(HotStuff.facts, Committee.of(N), notary)
+def soundness(
+    notary: Notary, *certificates: QuorumCertificate, honest: frozenset[int] = frozenset(range(N))
+) -> CertificateSoundness:
+    check = CertificateSoundness(HotStuff.facts, Committee.of(N), notary, honest)
     for one in certificates:
         check.sent(0, signed(notary, 2, Proposal(TWO, one)), None, 0)
     return check
@@ -231,6 +233,19 @@ def test_signatures_of_something_else_are_seen(notary: Notary) -> None:
     good = certificate(notary, 1, ONE, 0, 1, 3)
     check = soundness(notary, msgspec.structs.replace(good, view=View(2)))
     assert "does not verify" in check.verdict().violations[0]
+
+
+def test_a_byzantine_replica_may_send_what_proves_nothing_but_nobody_may_pass_it_on(notary: Notary) -> None:
+    weak = certificate(notary, 1, ONE, 0, 1)
+    check = soundness(notary, weak, weak, honest=frozenset({0, 1, 3}))
+    assert check.verdict().ok
+    check.sent(0, signed(notary, 3, Proposal(TWO, weak)), None, 0)
+    assert "sent by replica 3" in check.verdict().violations[0]
+
+
+def test_two_quorums_contradict_each_other_whoever_sends_them(notary: Notary) -> None:
+    both = certificate(notary, 2, RIVAL, 0, 1, 2), certificate(notary, 2, TWO, 0, 1, 3)
+    assert not soundness(notary, *both, honest=frozenset({0, 1, 3})).verdict().ok
 
 
 def test_two_quorums_of_one_view_contradict(notary: Notary) -> None:
