@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from node.chance import seed_bytes
 from node.host import Host
 from node.keys import Ed25519, Modelled, Notary
 from node.store import MemoryStore, NoStore
-from node.trace import Trace
+from node.trace import Observer, Trace
 from testbed.faults import crashes_of, windows_down
 from testbed.terms import terms_of
 from testbed.watch import Watch, watch_run
@@ -43,8 +44,13 @@ class Machine:
     """What adversaries have done, by the number of their fault."""
 
 
-def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None) -> Machine:
-    """Wire a run. `protocol` stands in for the scenario's, for tests of deliberately broken ones."""
+def assemble(
+    scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None, observers: Sequence[Observer] = ()
+) -> Machine:
+    """Wire a run. `protocol` stands in for the scenario's, for tests of deliberately broken ones.
+
+    `observers` watch beside the run's own.
+    """
     protocol = protocol or load_protocol(scenario.consensus.protocol)
     terms = terms_of(scenario, sky, protocol)
     n = terms.committee.n
@@ -53,7 +59,7 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
     mempool = terms.mempool()
     watch = watch_run(sky, protocol, terms, mempool, notary)
     deeds = Counter[int]()
-    clock, trace = VirtualClock(), Trace(watch.observers())
+    clock, trace = VirtualClock(), Trace([*watch.observers(), *observers])
     channel, struck = channels(terms.conditions, sky.plan, terms.chance)
     down = [windows_down(windows) for windows in crashes_of(scenario, sky)]
     restarts = any(end_ns is not None for windows in down for _, end_ns in windows)

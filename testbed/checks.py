@@ -6,11 +6,11 @@ certificate soundness, progress, non-vacuity.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from consensus.messages import GENESIS, Block, Certificate, Message, QuorumCertificate, Vote
+from consensus.messages import GENESIS, Ancestors, Block, Certificate, Message, QuorumCertificate, Vote
 from consensus.replica import Lottery, ProtocolFacts
 from consensus.types import BlockId, Committee, ReplicaId
 from node.keys import Notary
@@ -131,9 +131,12 @@ class Validity(Check):
         self._known[block.id] = block
 
     def sent(self, now_ns: int, envelope: Envelope, due_ns: Any, taken_ns: int) -> None:
-        block = envelope.message.proposes()
-        if block is not None and block.proposer == envelope.sender and self._notary.check(envelope):
-            self._signed.add(block.id)
+        message, sender = envelope.message, envelope.sender
+        block = message.proposes()
+        blocks = (block,) if block is not None else message.blocks if type(message) is Ancestors else ()
+        if any(each.proposer == sender for each in blocks) and self._notary.check(envelope):
+            # Who proposed to itself alone answers for the block when others fetch it.
+            self._signed.update(each.id for each in blocks if each.proposer == sender)
 
     def committed(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
         self.seen += 1
@@ -228,6 +231,18 @@ def progress_verdict(commits: int, expected: bool) -> Verdict:
         return Verdict("progress", commits > 0, f"{commits} {word}", () if commits else ("nothing was committed",))
     violations = () if not commits else (f"{commits} {word} where the scenario expects none",)
     return Verdict("progress", not commits, f"{commits} {word}, none expected", violations)
+
+
+def recovery_verdict(last_commits_ns: Mapping[int, int], after_ns: int) -> Verdict:
+    """Everybody of those given has committed something after `after_ns`; -1 stands for who has committed nothing."""
+    stuck = sorted(replica for replica, at_ns in last_commits_ns.items() if at_ns < after_ns)
+    violations = tuple(
+        f"replica {replica} has committed nothing since {after_ns / 1e9:g} s" for replica in stuck[:_SHOWN]
+    )
+    detail = (
+        f"{len(last_commits_ns) - len(stuck)} of {len(last_commits_ns)} replicas went on after {after_ns / 1e9:g} s"
+    )
+    return Verdict("recovery", not stuck, detail, violations)
 
 
 def non_vacuity_verdict(n: int, deliveries: int, faults: Iterable[tuple[str, int]]) -> Verdict:

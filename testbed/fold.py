@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consensus.replica import Lottery
-from testbed.checks import Verdict, bound_verdict, non_vacuity_verdict, progress_verdict
+from testbed.checks import Verdict, bound_verdict, non_vacuity_verdict, progress_verdict, recovery_verdict
 from testbed.compare import compare
 from testbed.faults import FaultEffect
+from testbed.ledger import NEVER
 from testbed.metrics import BlockMetrics
 from testbed.result import SCHEMA, Result
+from testbed.units import seconds
 from testbed.watch import Watch
 
 if TYPE_CHECKING:
@@ -123,6 +125,8 @@ def _safety(watch: Watch, account: Account, bound_check: str) -> dict[str, Any]:
         ),
         bound_verdict(bound_check),
     ]
+    if expect.progress_after_s is not None:
+        vital.append(_recovery(watch, account, seconds(expect.progress_after_s)))
     safe = all(verdict.ok for verdict in safety)
     found = [verdict for verdict in [*safety, *vital] if not verdict.ok]
     violations = [f"{verdict.name}: {sentence}" for verdict in found for sentence in verdict.violations]
@@ -133,6 +137,14 @@ def _safety(watch: Watch, account: Account, bound_check: str) -> dict[str, Any]:
         "checks": [_check(verdict) for verdict in [*safety, *vital]],
         "violations": violations,
     }
+
+
+def _recovery(watch: Watch, account: Account, after_ns: int) -> Verdict:
+    """About everybody honest who is up when the run ends."""
+    ledger = watch.ledger
+    up = ledger.up_within(account.reached_ns, account.reached_ns)
+    last_ns = ledger.committed_ns.max(axis=0, initial=NEVER)
+    return recovery_verdict({i: int(last_ns[i]) for i in sorted(watch.honest) if up[i]}, after_ns)
 
 
 def _check(verdict: Verdict) -> dict[str, Any]:

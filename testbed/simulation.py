@@ -7,7 +7,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from testbed.units import seconds
 
 if TYPE_CHECKING:
     from consensus.replica import Replica
+    from node.trace import Observer
     from testbed.scenario import Scenario
     from testbed.sky import Sky
 
@@ -48,21 +49,24 @@ def simulate(
     progress: Callable[[Progress], None] | None = None,
     sky: Sky | None = None,
     protocol: type[Replica] | None = None,
+    observers: Sequence[Observer] = (),
+    enough: Callable[[], bool] | None = None,
 ) -> Result:
     """Run a scenario in virtual time and return what happened.
 
-    `sky` reuses one that was built before; `protocol` runs a class that has no name yet. Ctrl-C ends the run early:
-    the result holds what was measured so far and is marked partial. Raises `ScenarioError` for mistakes that only
+    `sky` reuses one that was built before; `protocol` runs a class that has no name yet; `observers` are told of
+    everything that happens. Ctrl-C, or `enough` once it is true, ends the run early: the result holds what was
+    measured so far and is marked partial. Raises `ScenarioError` for mistakes that only
     the geometry shows, such as a committee larger than its shell, and `TimeStandsStillError` where nothing takes time.
     """
     if sky is None:
         from testbed.sky import build_sky
 
         sky = build_sky(scenario)
-    machine = assemble(sky.scenario, sky, protocol)
+    machine = assemble(sky.scenario, sky, protocol, observers)
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     with _interrupt_stops(machine), _no_collection():
-        partial = _run(machine, seconds(scenario.duration_s), progress, wall_s)
+        partial = _run(machine, seconds(scenario.duration_s), progress, enough, wall_s)
         # Still uninterrupted: a second Ctrl-C must not lose what the first one saved.
         return fold(
             machine.watch, _account(machine, partial, time.perf_counter() - wall_s, time.process_time() - cpu_s)
@@ -86,7 +90,13 @@ def _account(machine: Machine, partial: bool, wall_s: float, cpu_s: float) -> Ac
     )
 
 
-def _run(machine: Machine, end_ns: int, progress: Callable[[Progress], None] | None, began_s: float) -> bool:
+def _run(
+    machine: Machine,
+    end_ns: int,
+    progress: Callable[[Progress], None] | None,
+    enough: Callable[[], bool] | None,
+    began_s: float,
+) -> bool:
     """Run to the end; returns whether it was stopped before."""
     clock = machine.clock
     patience = _STANDSTILL + _STANDSTILL_ROUNDS * len(machine.hosts) ** 2
@@ -98,6 +108,8 @@ def _run(machine: Machine, end_ns: int, progress: Callable[[Progress], None] | N
             raise TimeStandsStillError(clock.now_ns)
         if progress is not None:
             progress(_progress(machine, end_ns, began_s))
+        if enough is not None and enough():
+            break
     if progress is not None:
         progress(_progress(machine, end_ns, began_s))
     return clock.now_ns < end_ns

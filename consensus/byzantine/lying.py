@@ -20,7 +20,7 @@ REMEMBERED = 64
 FORGED = bytes(64)
 INFLATION = 1000
 """Rounds of all leaders by which an inflated view is ahead."""
-FLOOD = 16
+FLOOD = 8
 """Views ahead that a flood covers."""
 
 

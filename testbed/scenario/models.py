@@ -162,6 +162,8 @@ class Expect(Table):
 
     progress: Flag = True
     """At least one block is committed; false: none is."""
+    progress_after_s: Instant | None = None
+    """Everybody honest who is up at the end has committed a block after this time."""
     safety: Flag = True
     """No safety check fails; false: at least one does."""
 

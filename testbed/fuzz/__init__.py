@@ -1,0 +1,1 @@
+"""Fuzzing: many small scenarios against the checks, and a failure made small enough to read."""

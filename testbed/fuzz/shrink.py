@@ -1,0 +1,78 @@
+"""From a scenario that fails to a smaller one that fails in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+
+from testbed.fuzz.draw import Tables
+
+PATIENCE = 300
+"""How many smaller scenarios are tried."""
+
+
+def shrink(tables: Tables, fails: Callable[[Tables], bool], patience: int = PATIENCE) -> Tables:
+    """The smallest that was found. `fails` says whether a scenario still shows the same failure.
+
+    Greedy: whatever can be left out is, until nothing can; then a scenario is as small as it gets one step at a time.
+    """
+    tried = 0
+    smaller = True
+    while smaller and tried < patience:
+        smaller = False
+        for candidate in _smaller(tables):
+            tried += 1
+            if tried > patience:
+                break
+            if fails(candidate):
+                tables, smaller = candidate, True
+                break
+    return tables
+
+
+def _smaller(tables: Tables) -> Iterator[Tables]:
+    """Scenarios with one thing less, the largest things first."""
+    for index in range(len(tables["fault"])):
+        copy = deepcopy(tables)
+        del copy["fault"][index]
+        yield copy
+    if "shell" in tables or tables["network"].get("model") != "fixed":
+        yield _plain(tables)
+    committee = tables["committee"]
+    if len(committee) == 1 and committee[0]["count"] > 1:
+        copy = deepcopy(tables)
+        copy["committee"][0]["count"] -= 1
+        yield copy
+    if tables["workload"]["transactions_per_s"]:
+        yield {**tables, "workload": {"transactions_per_s": 0}}
+    for index, fault in enumerate(tables["fault"]):
+        for lesser in _lesser(fault):
+            faults = tables["fault"]
+            yield {**tables, "fault": [*faults[:index], lesser, *faults[index + 1 :]]}
+    if "progress_after_s" not in tables["expect"] and tables["duration_s"] > 1:
+        yield {**tables, "duration_s": round(tables["duration_s"] / 2, 3)}
+
+
+def _lesser(fault: Tables) -> Iterator[Tables]:
+    """The same fault for one replica less, or for half as long."""
+    for names in ("target", "victims"):
+        listed = fault.get(names)
+        if isinstance(listed, list) and len(listed) > 1:
+            for left_out in range(len(listed)):
+                yield {**fault, names: listed[:left_out] + listed[left_out + 1 :]}
+    window = fault["window_s"]
+    if len(window) == 2 and window[1] - window[0] > 0.05:
+        middle_s = round((window[0] + window[1]) / 2, 3)
+        yield {**fault, "window_s": [window[0], middle_s]}
+        yield {**fault, "window_s": [middle_s, window[1]]}
+
+
+def _plain(tables: Tables) -> Tables:
+    """The same committee on a laboratory network with one delay."""
+    copy = deepcopy(tables)
+    n = sum(block.get("count", len(tables.get("ground_station", ()))) for block in tables["committee"])
+    for key in ("shell", "ground_station"):
+        copy.pop(key, None)
+    copy["committee"] = [{"on": "laboratory", "count": n}]
+    copy["network"] = {"model": "fixed", "delay_ms": round(copy["consensus"]["delta_ms"] / 2, 3)}
+    return copy
