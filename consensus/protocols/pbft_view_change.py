@@ -230,12 +230,14 @@ class ViewChanging(ChainReplica):
         held = self._changes.get(sender)
         if held is not None and held.view > change.view:
             return
+        # Who says it again, because it cannot know that it was heard, makes nobody wait anew.
+        news = held is None or held.view < change.view
         self._changes[sender] = change
         ahead = sorted(other.view for other in self._changes.values() if other.view > self.view)
         if len(ahead) > self.committee.f:
             self._ask_for(ahead[0])
         changes = self._changes_to(self.view)
-        if change.view == self.view and self.changing and len(changes) == self.committee.quorum:
+        if news and change.view == self.view and self.changing and len(changes) == self.committee.quorum:
             # Section 4.5.2: the timer of a view starts when a quorum has asked for it.
             self.await_progress()
             if self.primary(self.view) == self.me:

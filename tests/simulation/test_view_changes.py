@@ -193,3 +193,17 @@ def test_after_any_trouble_everyone_commits_again(protocol: str, case: Any) -> N
 @thorough
 def test_after_many_troubles_everyone_commits_again(protocol: str, case: Any) -> None:
     check_trouble(protocol, case)
+
+
+def test_who_asks_for_a_view_again_and_again_keeps_nobody_from_giving_it_up() -> None:
+    """Found by fuzzing: 3 comes back with a short timer while 0 and 2 wait, twice as long, for a silent primary."""
+    result = run(
+        "pbft",
+        constant(4, 10),
+        4.0,
+        {"kind": "byzantine", "behaviour": "silent", "target": "replica/1"},
+        {"kind": "loss", "target": "replica/3", "rate": 1.0, "window_s": [0.665, 0.697]},
+        crash(3, 0.876, 0.882),
+        expect={"progress_after_s": 2.0},
+    )
+    assert not failed(result), result.report["safety"]["violations"]
