@@ -132,6 +132,23 @@ def bound(scenario: ScenarioFile, seed: Seed = None, sets: Sets = None, as_json:
 
 
 @app.command()
+def fuzz(
+    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help='A name, or "package.module:Class".')],
+    runs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many scenarios. [default: 200, or as time allows]")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(metavar="M", min=0.0, help="How long, instead.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed is another campaign.")] = 1,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where a failure's scenario is written.")] = Path("."),
+    as_json: AsJson = False,
+) -> int:
+    """Test a protocol with random networks, faults and adversaries; make what fails small."""
+    from testbed.commands.fuzz import fuzz_protocol
+
+    return fuzz_protocol(protocol, seed, 200 if runs is None and minutes is None else runs, minutes, out, as_json)
+
+
+@app.command()
 def protocols(
     adversaries: Annotated[
         bool, typer.Option("--adversaries", help="List what Byzantine replicas can do, instead.")

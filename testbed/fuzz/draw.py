@@ -63,6 +63,28 @@ def draw(protocol: str, seed: int, number: int) -> Tables:
     }
 
 
+def size(tables: Tables) -> int:
+    """How many replicas a scenario has."""
+    return sum(block.get("count", len(tables.get("ground_station", ()))) for block in tables["committee"])
+
+
+def given_up(tables: Tables) -> frozenset[int]:
+    """The replicas that are Byzantine at some time or down for good."""
+    return frozenset(
+        int(name.removeprefix("replica/"))
+        for fault in tables["fault"]
+        if fault["kind"] == "byzantine" or (fault["kind"] == "crash" and len(fault["window_s"]) == 1)
+        for name in fault["target"]
+    )
+
+
+def is_bearable(tables: Tables, facts: ProtocolFacts) -> bool:
+    """Whether a protocol must bear this: no more faulty replicas than it promises."""
+    n, faulty = size(tables), given_up(tables)
+    bearable = len(faulty) <= Committee.of(n, resilience=facts.resilience).f
+    return bearable and ("progress_after_s" not in tables["expect"] or _must_recover(facts, n, sorted(faulty)))
+
+
 def _laboratory(dice: random.Random, n: int) -> tuple[Tables, float]:
     """A laboratory network, and a Δ that no delay exceeds."""
     low_ms = dice.randint(1, 30)
@@ -110,7 +132,10 @@ def _faulty(dice: random.Random, facts: ProtocolFacts, n: int) -> list[int]:
 
 def _must_recover(facts: ProtocolFacts, n: int, faulty: Sequence[int]) -> bool:
     """A chain of k needs k leaders in a row that are not faulty, and one more to collect the last votes."""
-    return not isinstance(facts.shape, Chained) or n - len(faulty) > facts.shape.chain or not faulty
+    if not isinstance(facts.shape, Chained) or not faulty:
+        return True
+    gaps = [(after - before - 1) % n for before, after in zip(faulty, [*faulty[1:], faulty[0]], strict=True)]
+    return max(gaps) > facts.shape.chain if len(faulty) > 1 else n - 1 > facts.shape.chain
 
 
 def _trouble(dice: random.Random, n: int, heal_s: float, delta_ms: float, lottery: bool) -> Tables:
@@ -133,7 +158,7 @@ def _trouble(dice: random.Random, n: int, heal_s: float, delta_ms: float, lotter
 
 def _adversary(dice: random.Random, facts: ProtocolFacts, replica: int, n: int, heal_s: float) -> list[Tables]:
     """One or two behaviours for the whole run or a part of it, or a crash for good."""
-    target = f"replica/{replica}"
+    target = [f"replica/{replica}"]
     if dice.random() < 0.15:
         return [{"kind": "crash", "target": target, "window_s": [round(dice.uniform(0, heal_s), 3)]}]
     menu = [name for name, each in BEHAVIOURS.items() if each.suits in _suits(facts)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 
-from testbed.fuzz.draw import Tables
+from testbed.fuzz.draw import Tables, size
 
+_NAMES = ("target", "victims")
 PATIENCE = 300
 """How many smaller scenarios are tried."""
 
@@ -38,11 +39,8 @@ def _smaller(tables: Tables) -> Iterator[Tables]:
         yield copy
     if "shell" in tables or tables["network"].get("model") != "fixed":
         yield _plain(tables)
-    committee = tables["committee"]
-    if len(committee) == 1 and committee[0]["count"] > 1:
-        copy = deepcopy(tables)
-        copy["committee"][0]["count"] -= 1
-        yield copy
+    if len(tables["committee"]) == 1 and size(tables) > 1:
+        yield from _without_one(tables)
     if tables["workload"]["transactions_per_s"]:
         yield {**tables, "workload": {"transactions_per_s": 0}}
     for index, fault in enumerate(tables["fault"]):
@@ -53,11 +51,27 @@ def _smaller(tables: Tables) -> Iterator[Tables]:
         yield {**tables, "duration_s": round(tables["duration_s"] / 2, 3)}
 
 
+def _without_one(tables: Tables) -> Iterator[Tables]:
+    """One replica less: the last one that no fault names, and those after it take a lower number."""
+    named = {name for fault in tables["fault"] for key in _NAMES for name in fault.get(key, ())}
+    spare = [i for i in range(size(tables)) if f"replica/{i}" not in named]
+    if not spare:
+        return
+    copy = deepcopy(tables)
+    copy["committee"][0]["count"] -= 1
+    lower = {f"replica/{i}": f"replica/{i - (i > spare[-1])}" for i in range(size(tables))}
+    for fault in copy["fault"]:
+        for key in _NAMES:
+            if key in fault:
+                fault[key] = [lower[name] for name in fault[key]]
+    yield copy
+
+
 def _lesser(fault: Tables) -> Iterator[Tables]:
     """The same fault for one replica less, or for half as long."""
-    for names in ("target", "victims"):
-        listed = fault.get(names)
-        if isinstance(listed, list) and len(listed) > 1:
+    for names in _NAMES:
+        listed = fault.get(names, ())
+        if len(listed) > 1:
             for left_out in range(len(listed)):
                 yield {**fault, names: listed[:left_out] + listed[left_out + 1 :]}
     window = fault["window_s"]
@@ -70,9 +84,8 @@ def _lesser(fault: Tables) -> Iterator[Tables]:
 def _plain(tables: Tables) -> Tables:
     """The same committee on a laboratory network with one delay."""
     copy = deepcopy(tables)
-    n = sum(block.get("count", len(tables.get("ground_station", ()))) for block in tables["committee"])
     for key in ("shell", "ground_station"):
         copy.pop(key, None)
-    copy["committee"] = [{"on": "laboratory", "count": n}]
+    copy["committee"] = [{"on": "laboratory", "count": size(tables)}]
     copy["network"] = {"model": "fixed", "delay_ms": round(copy["consensus"]["delta_ms"] / 2, 3)}
     return copy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,7 @@ from consensus.replica import Replica
 from consensus.types import ReplicaId, View
 from node.trace import Observer
 from node.wire import Envelope
+from testbed.fuzz.draw import Tables, given_up, size
 from testbed.result import Result
 from testbed.scenario import make_scenario
 from testbed.simulation import simulate
@@ -79,7 +79,7 @@ class Trial:
     blocks: int = 0
 
 
-def attempt(tables: Mapping[str, Any], protocol: type[Replica] | None = None) -> Trial:
+def attempt(tables: Tables, protocol: type[Replica] | None = None) -> Trial:
     """Run a scenario's tables; `protocol` stands in for the one they name.
 
     Raises `ScenarioError` where they make no scenario.
@@ -95,22 +95,15 @@ def attempt(tables: Mapping[str, Any], protocol: type[Replica] | None = None) ->
     return _judged(tables, result, story)
 
 
-def _awaited(tables: Mapping[str, Any]) -> tuple[int | None, frozenset[int]]:
+def _awaited(tables: Tables) -> tuple[int | None, frozenset[int]]:
     """When the network heals, and who must commit after that: all but who is Byzantine, or down for good."""
     heal_s = tables["expect"].get("progress_after_s")
     if heal_s is None:
         return None, frozenset({-1})
-    n = sum(block.get("count", len(tables.get("ground_station", ()))) for block in tables["committee"])
-    given_up = {
-        name
-        for fault in tables["fault"]
-        if fault["kind"] == "byzantine" or (fault["kind"] == "crash" and len(fault["window_s"]) == 1)
-        for name in ([fault["target"]] if isinstance(fault["target"], str) else fault["target"])
-    }
-    return seconds(heal_s), frozenset(i for i in range(n) if f"replica/{i}" not in given_up)
+    return seconds(heal_s), frozenset(range(size(tables))) - given_up(tables)
 
 
-def _judged(tables: Mapping[str, Any], result: Result, story: Story) -> Trial:
+def _judged(tables: Tables, result: Result, story: Story) -> Trial:
     report = result.report
     failed = tuple(
         check["name"] for check in report["safety"]["checks"] if not check["ok"] and check["name"] not in IGNORED

@@ -1,0 +1,127 @@
+"""`quorbit fuzz`: a protocol against everything that can be drawn, and a small scenario of what broke it."""
+
+import re
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import typer
+
+from consensus.protocols import load_protocol
+from testbed.commands.terminal import check_writable, print_json, print_table, uninterrupted
+from testbed.fuzz.campaign import Campaign, run_campaign, shrunk
+from testbed.fuzz.draw import Tables
+from testbed.fuzz.trial import FEATURES, Trial
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+def fuzz_protocol(protocol: str, seed: int, runs: int | None, minutes: float | None, out: Path, as_json: bool) -> int:
+    """Draw, run, report; shrink the first failure and write it down."""
+    try:
+        load_protocol(protocol)
+    except LookupError as error:
+        raise typer.BadParameter(str(error), param_hint="PROTOCOL") from None
+    check_writable(out, "--out")
+    line = _Line(runs, minutes) if sys.stderr.isatty() else None
+    seconds = None if minutes is None else 60 * minutes
+    campaign = run_campaign(protocol, seed=seed, runs=runs, seconds=seconds, progress=line)
+    if line is not None:
+        line.clear()
+    interrupted = campaign.first_failure is None and runs is not None and seconds is None and campaign.runs < runs
+    with uninterrupted():
+        found = _failure(campaign, out)
+        if as_json:
+            print_json({**_report(campaign), "failure": found})
+        else:
+            print_table(_table(campaign))
+    if found is not None:
+        print(f"{protocol} FAILED: {'; '.join(found['sentences'])}", file=sys.stderr)
+        print(f"repeat with: quorbit run {found['scenario']}", file=sys.stderr)
+        return FAILED
+    return INTERRUPTED if interrupted else DONE
+
+
+def _failure(campaign: Campaign, out: Path) -> dict[str, Any] | None:
+    """The first failure, made small and written down; None if there was none."""
+    number = campaign.first_failure
+    if number is None:
+        return None
+    print(f"scenario {number} fails; making it smaller …", file=sys.stderr)
+    tables, trial = shrunk(campaign, number)
+    file = out / f"fuzz-{campaign.protocol.rpartition(':')[2]}-{campaign.seed}-{number}.toml"
+    file.write_text(_scenario_text(campaign, tables, trial))
+    return {
+        "number": number,
+        "checks": list(trial.failed),
+        "sentences": list(trial.sentences),
+        "scenario": str(file),
+    }
+
+
+def _scenario_text(campaign: Campaign, tables: Tables, trial: Trial) -> str:
+    comments: Iterable[str] = (
+        f"Question: what breaks {campaign.protocol}? Found by quorbit fuzz, seed {campaign.seed}, and made small.",
+        f"Expect:   {'; '.join(trial.sentences)}",
+    )
+    head = "".join(f"# {' '.join(comment.split())}\n" for comment in comments)
+    text = tomli_w.dumps({key: value for key, value in tables.items() if value != {}})
+    # Lists of names and times read best on one line.
+    return head + re.sub(r"\[\n\s+([^\[\]{}]*?),?\n\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+
+
+def _report(campaign: Campaign) -> dict[str, Any]:
+    return {
+        "protocol": campaign.protocol,
+        "seed": campaign.seed,
+        "scenarios": campaign.runs,
+        "deliveries": campaign.deliveries,
+        "blocks": campaign.blocks,
+        "scenarios_with": {name: campaign.features[name] for name in FEATURES},
+        "adversaries": dict(sorted(campaign.behaviours.items())),
+    }
+
+
+def _table(campaign: Campaign) -> Any:
+    """How much was tried: a quiet campaign must not pass for a thorough one."""
+    from rich.table import Table
+
+    table = Table(title=f"fuzz {campaign.protocol}, seed {campaign.seed}", title_justify="left", box=None)
+    table.add_column("scenarios")
+    table.add_column(f"{campaign.runs:,}", justify="right")
+    for name in FEATURES:
+        table.add_row(f"with {name}", f"{campaign.features[name]:,}")
+    for name, times in sorted(campaign.behaviours.items()):
+        table.add_row(f"  {name}", f"{times:,}")
+    table.add_row("that failed", f"{len(campaign.failures):,}")
+    table.add_row("blocks committed", f"{campaign.blocks:,}")
+    table.add_row("deliveries", f"{campaign.deliveries:,}")
+    return table
+
+
+class _Line:
+    """How far the campaign has come, on one line of a terminal."""
+
+    def __init__(self, runs: int | None, minutes: float | None) -> None:
+        self._goal = f" / {runs:,}" if runs is not None else ""
+        self._minutes = minutes
+        self._began_s = self._shown_s = time.monotonic()
+
+    def __call__(self, campaign: Campaign) -> None:
+        now_s = time.monotonic()
+        if now_s - self._shown_s >= 0.1:
+            self._shown_s = now_s
+            minutes = f" / {self._minutes:g} min" if self._minutes is not None else ""
+            passed = f"{(now_s - self._began_s) / 60:.1f}{minutes or ' min'}"
+            self._write(f"{campaign.runs:,}{self._goal} scenarios   {campaign.blocks:,} blocks   {passed}")
+
+    def clear(self) -> None:
+        """Leave nothing behind."""
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()

@@ -1,0 +1,113 @@
+"""Campaigns: ours find nothing, mutants are found, and what is found is small and repeats with one command."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from consensus.protocols import PROTOCOLS, load_protocol
+from consensus.replica import Lottery
+from testbed.cli import main
+from testbed.fuzz.campaign import run_campaign
+from testbed.fuzz.draw import draw, size
+from testbed.fuzz.shrink import shrink
+from testbed.fuzz.trial import attempt
+
+MUTANTS = "tests.fuzz.mutants"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_nothing_drawn_breaks_a_protocol_and_much_is_tried(protocol: str) -> None:
+    campaign = run_campaign(protocol, seed=2026, runs=40, processes=1)
+    assert not campaign.failures
+    assert campaign.runs == 40
+    wanted = ["equivocations", "restarts", "fetches", "adversaries", "orbits"]
+    if not isinstance(load_protocol(protocol).facts.shape, Lottery):
+        wanted += ["view changes", "locks", "partitions"]
+    assert all(campaign.features[name] >= 3 for name in wanted), campaign.features
+    assert len(campaign.behaviours) >= 6
+
+
+@pytest.mark.parametrize(
+    ("mutant", "check", "seed"),
+    [
+        ("ForgetfulSimplex", "no double vote", 7),
+        ("CurtSimplex", "recovery", 7),
+        ("SurprisedTendermint", "error: ValueError", 4),
+    ],
+)
+def test_a_broken_rule_is_found_and_repeats_with_one_command(
+    mutant: str,
+    check: str,
+    seed: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"{MUTANTS}:{mutant}"
+    arguments = ["fuzz", name, "--runs", "400", "--seed", str(seed), "--out", "found", "--json"]
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    failure = report["failure"]
+    assert check in failure["checks"]
+    assert report["scenarios"] >= failure["number"] + 1
+    # Small: next to nothing is left of it.
+    text = Path(failure["scenario"]).read_text()
+    tables = tomllib.loads(text)
+    assert len(tables.get("fault", [])) <= 3
+    assert size(tables) <= 7
+    assert "shell" not in tables
+    assert f"repeat with: quorbit run {failure['scenario']}" in err
+    assert text.startswith(f"# Question: what breaks {name}?")
+    trial = attempt({"fault": [], "expect": {}, **tables})
+    assert check in trial.failed
+    if not check.startswith("error"):
+        assert main(["run", failure["scenario"], "--out", "again"]) == 1
+        assert check in capsys.readouterr().out
+
+
+def test_the_campaign_is_the_same_on_any_number_of_cores() -> None:
+    one, two = (run_campaign("tendermint", seed=5, runs=6, processes=count) for count in (1, 2))
+    assert (one.features, one.behaviours, one.deliveries) == (two.features, two.behaviours, two.deliveries)
+
+
+def test_shrinking_keeps_what_fails_and_drops_the_rest() -> None:
+    tables = next(
+        found
+        for found in (draw("pbft", 3, number) for number in range(500))
+        if {"partition", "byzantine"} <= {fault["kind"] for fault in found["fault"]} and "shell" in found
+    )
+
+    def fails(candidate: dict[str, object]) -> bool:
+        return any(fault["kind"] == "partition" for fault in candidate["fault"])  # type: ignore[attr-defined]
+
+    smallest = shrink(tables, fails)
+    (fault,) = smallest["fault"]
+    assert fault["kind"] == "partition"
+    assert len(fault["target"]) == 1
+    assert fault["window_s"][1] - fault["window_s"][0] <= 0.051
+    assert smallest["committee"] == [{"on": "laboratory", "count": 1}]
+    assert smallest["network"]["model"] == "fixed"
+    assert shrink(tables, lambda candidate: False) == tables
+
+
+def test_fuzz_takes_time_instead_of_a_number(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["fuzz", "streamlet", "--minutes", "0.03", "--json", "--out", str(tmp_path)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["scenarios"] >= 1
+    assert report["failure"] is None
+    assert set(report["scenarios_with"]) >= {"view changes", "locks", "equivocations", "restarts"}
+
+
+def test_mistakes_are_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["fuzz", "pbtf"]) == 2
+    assert "there is no protocol 'pbtf': use pbft" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["fuzz", "pbft", "--runs", "1", "--out", str(tmp_path / "file")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
