@@ -97,6 +97,12 @@ class ProtocolFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a vote among which an honest replica votes for one block only."""
     resilience: Literal[3, 5] = 3
     """n > resilience·f."""
+    small_certificates: bool = False
+    """Whether 2f+1 votes make a certificate although a quorum decides; two of one view may then disagree."""
+
+    def certificate_size(self, committee: Committee) -> int:
+        """How many votes make a certificate."""
+        return 2 * committee.f + 1 if self.small_certificates else committee.quorum
 
 
 class Replica(ABC):
