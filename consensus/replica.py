@@ -61,7 +61,7 @@ class AllToAll(msgspec.Struct, frozen=True):
 
     phases: int
     relayed: bool = False
-    """Whether all send the certificate of the first phase on, so that who lacks votes may hear of it so."""
+    """Whether all send the certificate of the first phase on, and the second may begin with it in place of votes."""
 
 
 class Chained(msgspec.Struct, frozen=True):
