@@ -25,7 +25,7 @@ from tests.simulation.runs import crash, failed, heights, kinds, partition
 from tests.simulation.test_restarts import cases, check_leader_based
 from tests.simulation.test_view_changes import check_trouble, run, troubles
 
-quick = settings(deadline=None, max_examples=5, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(deadline=None, max_examples=4, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 DELTA_MS, DELAY_MS = 20, 10
 TIMER_NS = 2 * DELTA_MS * MS + 1
 """What arrives just at 2Δ is in time."""
@@ -279,10 +279,3 @@ def test_voting_and_nullifying_in_one_view_breaks_agreement(mutant: type[Watched
     assert honest.agreement.verdict().ok
     assert not Watched.found(6)
     assert honest.committed[0] == ([1] if proposed_first else [2])
-
-
-def test_random_delays_and_losses_do_not_stop_it() -> None:
-    network = {"model": "normal", "delay_mean_ms": 10.0, "delay_std_ms": 3.0, "loss": 0.1}
-    result = run_matrix("minimmit", constant(6, 0), 5.0, network=network, consensus={"delta_ms": 20})
-    assert not failed(result)
-    assert min(heights(result)) > 50

@@ -249,7 +249,7 @@ def test_simplex_is_at_its_bound_on_any_matrix_until_a_child_overtakes_its_paren
 
 
 @given(matrices(least=6).map(closed))
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 def test_minimmit_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> None:
     """One round of n-f votes; that fewer let the next leader go on is no help to a block."""
     n = len(delay_ns)
@@ -257,7 +257,7 @@ def test_minimmit_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> No
 
 
 @given(matrices(least=6))
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 def test_minimmit_is_at_its_bound_on_any_matrix_until_a_child_overtakes_its_parent(delay_ns: IntArray) -> None:
     """The first block's parent is there already. No block is faster."""
     n = len(delay_ns)
