@@ -61,7 +61,7 @@ class AllToAll(msgspec.Struct, frozen=True):
 
     phases: int
     relayed: bool = False
-    """Whether all send the certificate of the first phase on, so that who lacks votes may hear of it so."""
+    """Whether all send the certificate of the first phase on, and the second may begin with it in place of votes."""
 
 
 class Chained(msgspec.Struct, frozen=True):
@@ -99,6 +99,12 @@ class ProtocolFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The phase whose votes make a block final."""
     resilience: Literal[3, 5] = 3
     """n > resilience·f."""
+    small_certificates: bool = False
+    """Whether 2f+1 votes make a certificate although a quorum decides; two of one view may then disagree."""
+
+    def certificate_size(self, committee: Committee) -> int:
+        """How many votes make a certificate."""
+        return 2 * committee.f + 1 if self.small_certificates else committee.quorum
 
 
 class Replica(ABC):

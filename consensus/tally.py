@@ -30,6 +30,15 @@ class Tally:
         signatures = tuple(votes[signer] for signer in signers)
         return QuorumCertificate(vote.view, signers, signatures, vote.phase, vote.height, vote.block)
 
+    def rivals(self, vote: Vote) -> set[ReplicaId]:
+        """Who voted for another block in that phase and view."""
+        return {
+            sender
+            for (phase, view, _, block), votes in self._votes.items()
+            if (phase, view) == (vote.phase, vote.view) and block != vote.block
+            for sender in votes
+        }
+
     def forget_heights(self, up_to: Height) -> None:
         """Drop votes at or below a height that is settled."""
         self._votes = {slot: votes for slot, votes in self._votes.items() if slot[2] > up_to}

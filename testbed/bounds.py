@@ -56,10 +56,10 @@ def _relay(held_ns: IntArray, done_ns: IntArray, delays: Delays) -> IntArray:
 
 
 def all_to_all(delays: Delays, start_ns: int, leader: int, quorum: int, phases: int, relayed: bool = False) -> IntArray:
-    """int64[replicas]: when each commits a block that `leader` proposes at `start_ns` (PBFT: two phases).
+    """int64[replicas]: when each commits a block that `leader` proposes at `start_ns`.
 
-    With `relayed`, certificates of the first phase are sent on (Simplex). Where no way round is shorter than the
-    direct one this changes nothing.
+    PBFT has two phases, Minimmit one. With `relayed`, certificates of the first are sent on and count (Simplex). Where
+    no way round is shorter than the direct one this changes nothing.
     """
     n = len(delays(np.full(1, start_ns)))
     at_ns: IntArray = _reach(np.full(n, start_ns, dtype=np.int64), delays)[leader]

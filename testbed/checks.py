@@ -173,8 +173,12 @@ class NoDoubleVote(Check):
 
 
 class CertificateSoundness(Check):
-    """Every certificate has a quorum of distinct members' good signatures, unless whoever sent it is Byzantine; no two
-    of one place contradict each other, whoever sent them."""
+    """Every certificate has enough distinct members' good signatures, unless whoever sent it is Byzantine; none
+    contradicts a quorum of its place, whoever sent it.
+
+    Where fewer votes than a quorum make a certificate, a quorum may be spread over several, and two of one place may
+    name different blocks as long as neither has one.
+    """
 
     name = "certificate soundness"
     subject = "certificates"
@@ -184,10 +188,11 @@ class CertificateSoundness(Check):
         self._by_height = "height" in facts.one_vote_per
         self._honest = honest
         self._committee = committee
-        self._quorum = committee.quorum
+        self._size = facts.certificate_size(committee)
         self._notary = notary
         self._checked: dict[Any, None] = {}
-        self._blocks: dict[tuple[Any, ...], BlockId] = {}
+        self._voters: dict[tuple[Any, ...], dict[BlockId, int]] = {}
+        """Per place and block, one bit for each replica that a certificate names."""
 
     def sent(self, now_ns: int, envelope: Envelope, due_ns: Any, taken_ns: int) -> None:
         for certificate in envelope.message.certificates():
@@ -199,9 +204,9 @@ class CertificateSoundness(Check):
             self.seen += 1
             signers = set(certificate.signers)
             place = f"a certificate of view {certificate.view} sent by replica {envelope.sender}"
-            if len(signers) < self._quorum or not signers <= set(range(self._committee.n)):
+            if len(signers) < self._size or not signers <= set(range(self._committee.n)):
                 self._blame(
-                    envelope.sender, certificate, f"{place} has {len(signers)} distinct signers, not {self._quorum}"
+                    envelope.sender, certificate, f"{place} has {len(signers)} distinct signers, not {self._size}"
                 )
             elif not self._notary.vouches(certificate.evidence()):
                 self._blame(envelope.sender, certificate, f"{place} carries a signature that does not verify")
@@ -218,10 +223,13 @@ class CertificateSoundness(Check):
     def _compare(self, certificate: QuorumCertificate, place: str) -> None:
         height = certificate.height if self._by_height else 0
         slot = (certificate.phase, certificate.view, height)
-        if self._blocks.setdefault(slot, certificate.block) != certificate.block:
+        voters = self._voters.setdefault(slot, {})
+        for signer in certificate.signers:
+            voters[certificate.block] = voters.get(certificate.block, 0) | 1 << signer
+        if len(voters) > 1 and max(bits.bit_count() for bits in voters.values()) >= self._committee.quorum:
             self.violate(f"{place} contradicts another one of the same place")
-        if len(self._blocks) > _REMEMBERED:
-            del self._blocks[next(iter(self._blocks))]
+        if len(self._voters) > _REMEMBERED:
+            del self._voters[next(iter(self._voters))]
 
 
 def progress_verdict(commits: int, expected: bool) -> Verdict:

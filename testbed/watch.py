@@ -108,7 +108,8 @@ def _quorum_warning(scenario: Scenario, protocol: type[Replica], n: int) -> tupl
     if quorum is None or quorum == safe or protocol.facts.timeout_deltas is None:
         return ()
     kind = "unsafe" if quorum < safe else "larger than needed"
-    return (f"consensus.quorum = {quorum} is {kind} for n = {n}: any two quorums share an honest replica from {safe}",)
+    pair = "a quorum and any certificate" if protocol.facts.small_certificates else "any two quorums"
+    return (f"consensus.quorum = {quorum} is {kind} for n = {n}: {pair} share an honest replica from {safe}",)
 
 
 def _too_many_warning(terms: Terms) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ PROTOCOLS = {
     "tendermint": "consensus.protocols.tendermint:Tendermint",
     "simplex": "consensus.protocols.simplex:Simplex",
     "streamlet": "consensus.protocols.streamlet:Streamlet",
+    "minimmit": "consensus.protocols.minimmit:Minimmit",
     "longest_chain": "consensus.protocols.longest_chain:LongestChain",
 }
 ENTRY_POINT_GROUP = "quorbit.protocols"

@@ -45,6 +45,10 @@ class NullifyTally:
         signers = tuple(sorted(votes))
         return Nullification(vote.view, signers, tuple(votes[signer] for signer in signers))
 
+    def voters(self, view: View) -> set[ReplicaId]:
+        """Who voted to nullify it."""
+        return set(self._votes.get(view, ()))
+
     def forget_views(self, below: View) -> None:
         """Drop votes of views that are over."""
         self._votes = {view: votes for view, votes in self._votes.items() if view >= below}

@@ -1,6 +1,7 @@
-"""What Simplex says about notarized chains: the chain as a value, and the two messages that carry one.
+"""What Simplex and Minimmit say about notarized chains: the chain as a value, and the two messages that carry one.
 
-Chan and Pass, ePrint 2023/463, section 2. A chain has one entry a view, a block or the dummy block ⊥.
+Chan and Pass, ePrint 2023/463, section 2. A chain has one entry a view, a block or the dummy block ⊥, which Minimmit
+calls the view's nullification.
 """
 
 from __future__ import annotations

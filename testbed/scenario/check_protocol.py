@@ -13,9 +13,6 @@ from testbed.scenario.mistakes import Mistake
 from testbed.scenario.places import Places
 from testbed.scenario.quantities import did_you_mean
 
-LATER: Final = ("minimmit",)
-"""Protocols that have a name but no code yet."""
-
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "object": "a table"}
 
 PARAMETERS: Final[KeyPath] = ("consensus", "parameters")
@@ -41,8 +38,6 @@ def _name_mistake(name: str) -> str | None:
     if name in menu or re.fullmatch(r"[\w.]+:\w+", name):
         return None
     names = ", ".join(f'"{known}"' for known in menu)
-    if name in LATER:
-        return f"does not exist yet; for now it must be one of {names}"
     return f'must be one of {names}, or "package.module:Class"{did_you_mean(name, menu)}'
 
 

@@ -22,8 +22,9 @@ from consensus.effects import (
 from consensus.messages import GENESIS, Block, Fetch, Vote, genesis_certificate
 from consensus.pacemaker import BftParameters
 from consensus.protocols.nullify import Nullification, Nullify
-from consensus.protocols.simplex import FINALIZE, Promise, Simplex
+from consensus.protocols.simplex import FINALIZE, Simplex
 from consensus.protocols.simplex_chain import NOTARIZE, Chain, Notarized, Propose
+from consensus.protocols.simplex_family import Promise
 from consensus.types import Height, ReplicaId, View
 from tests.consensus.stage import DELTA_NS, certificate, child, seat, spoken, tell, vote
 

@@ -64,6 +64,18 @@ def test_votes_for_different_things_are_counted_apart() -> None:
         assert tally.add(ReplicaId(sender), one) is None
 
 
+def test_rivals_voted_for_another_block_in_the_same_phase_and_view() -> None:
+    tally = Tally(3)
+    for sender, one in enumerate((ONE, OTHER, OTHER)):
+        tally.add(ReplicaId(sender), vote("notarize", 1, one))
+    tally.add(ReplicaId(0), vote("notarize", 1, OTHER))
+    tally.add(ReplicaId(3), vote("finalize", 1, OTHER))
+    tally.add(ReplicaId(4), vote("notarize", 2, OTHER))
+    assert tally.rivals(vote("notarize", 1, ONE)) == {0, 1, 2}
+    assert tally.rivals(vote("notarize", 1, OTHER)) == {0}
+    assert tally.rivals(vote("notarize", 3, ONE)) == set()
+
+
 def test_what_is_settled_is_forgotten() -> None:
     tally = Tally(2)
     tally.add(ReplicaId(0), vote("prepare", 5, ONE))

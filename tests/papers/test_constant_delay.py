@@ -14,6 +14,8 @@ from tests.papers.measured import measured
 DELTA_MS = 10.0
 DELTA_NS = round(DELTA_MS * MS)
 COMMITTEES = (4, 7, 16, 31)
+LARGER_COMMITTEES = (6, 7, 16, 31)
+"""In which Minimmit tolerates a fault."""
 BLOCKS = 12
 SLOW = {"consensus": {"delta_ms": 2 * DELTA_MS}}
 
@@ -50,6 +52,11 @@ def simplex(n: int) -> Result:
 def streamlet(n: int) -> Result:
     """Streamlet with Δ = 2δ, so epochs of 4δ, up to just before epoch `BLOCKS + 1`."""
     return run_matrix("streamlet", constant(n, DELTA_MS), (4 * BLOCKS - 0.5) * DELTA_MS / 1e3, **SLOW)
+
+
+def minimmit(n: int) -> Result:
+    """Minimmit up to just before block `BLOCKS` is notarized and final, and the next proposed."""
+    return run_matrix("minimmit", constant(n, DELTA_MS), (2 * BLOCKS - 0.5) * DELTA_MS / 1e3)
 
 
 @pytest.mark.parametrize("n", COMMITTEES)
@@ -226,6 +233,34 @@ def test_streamlet_sends_n2_1_messages_per_block(n: int) -> None:
     assert messages(streamlet(n)) == {"proposal": BLOCKS * (n - 1), "vote": BLOCKS * n * (n - 1)}
 
 
+@pytest.mark.parametrize("n", LARGER_COMMITTEES)
+def test_minimmit_proposes_every_two_delays_when_the_block_before_is_final(n: int) -> None:
+    """arXiv 2508.10862, section 1: two rounds to finality, the proposal and the votes, at every replica."""
+    seen = measured(minimmit(n))
+    heights = seen.height.tolist()
+    assert heights == list(range(1, BLOCKS))
+    assert seen.proposed_ns.tolist() == [2 * DELTA_NS * (height - 1) for height in heights]
+    assert (seen.finality_ns == 2 * DELTA_NS).all()
+
+
+@pytest.mark.parametrize("n", LARGER_COMMITTEES)
+def test_minimmit_sends_2n2_n_1_messages_per_block(n: int) -> None:
+    """n-1 proposals; n(n-1) votes and notarizations sent on."""
+    sent = messages(minimmit(n))
+    each = n * (n - 1)
+    assert sent == {"proposal": BLOCKS * (n - 1), "notarize": BLOCKS * each, "notarized": (BLOCKS - 1) * each}
+    assert sum(sent.values()) + each == BLOCKS * (2 * n * n - n - 1)
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_minimmit_proposes_every_delay_where_one_vote_notarizes(n: int) -> None:
+    """f = 0: the next leader's own vote is enough; finality is 2δ as ever."""
+    seen = measured(minimmit(n))
+    assert seen.proposed_ns.tolist() == [DELTA_NS * (height - 1) for height in seen.height.tolist()]
+    assert len(seen.height) == 2 * (BLOCKS - 1)
+    assert (seen.finality_ns == 2 * DELTA_NS).all()
+
+
 RUNS: dict[str, tuple[Callable[[int], Result], int]] = {
     "pbft": (pbft, 3),
     "tendermint": (tendermint, 3),
@@ -234,6 +269,7 @@ RUNS: dict[str, tuple[Callable[[int], Result], int]] = {
     "hotstuff2": (partial(chained, "hotstuff2"), 5),
     "simplex": (simplex, 3),
     "streamlet": (streamlet, 6),
+    "minimmit": (minimmit, 2),
 }
 
 

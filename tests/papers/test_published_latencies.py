@@ -32,11 +32,13 @@ from tests.papers.published import (
     STD_MS,
     TABLE_SE,
     THREE_PHASES,
+    TWO_ROUNDS,
     faulty,
 )
 
 PBFT_DECISION_S = 0.8
 HOTSTUFF_PERIOD_S = 0.53
+MINIMMIT_PERIOD_S = 0.48
 BATCH = 20
 DECISIONS = {16: 300, 32: 80, 64: 40, 128: 40}
 """Enough for a standard error near 1 ms."""
@@ -138,6 +140,17 @@ def test_pbft_with_its_safe_quorum_equals_the_oracle_with_that_quorum(n: int) ->
     assert quorum == PBFT_QUORUM[n] + 1
     assert away(at_ranks(pbft(n, None).finality_ns / 1e6, n), pbft_oracle(n, quorum)) <= 3
     assert run("pbft", n, None).to_dict()["bound"]["check"].startswith("ok: ")
+
+
+@pytest.mark.parametrize(("n", "blocks"), [(64, 25), pytest.param(16, 1000, marks=slow)])
+def test_minimmit_equals_the_published_table(n: int, blocks: int) -> None:
+    """Two rounds with n-f votes, f = ⌊(n-1)/5⌋: commit at the mean and at the last replica."""
+    network = {"model": "normal", "delay_mean_ms": MEAN_MS, "delay_std_ms": STD_MS}
+    result = run_matrix("minimmit", constant(n, 0), blocks * MINIMMIT_PERIOD_S, network=network)
+    finality_ms = measured(result).finality_ns / 1e6
+    seen = [Estimate.of(finality_ms.mean(axis=1)), Estimate.of(finality_ms.max(axis=1))]
+    assert away(seen, published(*TWO_ROUNDS[n])) <= 3
+    assert result.to_dict()["bound"]["check"].startswith("ok: ")
 
 
 @pytest.mark.parametrize("n", COMMITTEES)

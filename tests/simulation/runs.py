@@ -7,11 +7,23 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from consensus.protocols import load_protocol
+from consensus.types import Committee
 from network.plan import IntArray
 from testbed.result import Result
 from tests.laboratory import MS, constant
 
 SAFETY = {"agreement", "commit order", "validity", "no double vote", "certificate soundness"}
+
+
+def tolerated(protocol: str, n: int) -> int:
+    """f: how many of `n` may fail."""
+    return Committee.of(n, resilience=load_protocol(protocol).facts.resilience).f
+
+
+def least(protocol: str) -> int:
+    """The smallest committee in which one may fail."""
+    return load_protocol(protocol).facts.resilience + 1
 
 
 def failed(result: Result) -> set[str]:

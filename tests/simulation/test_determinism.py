@@ -11,8 +11,8 @@ from tests.laboratory import constant, run_matrix
 
 ROOT = Path(__file__).parents[2]
 PROTOCOLS = ("pbft", "hotstuff", "tendermint", "simplex", "streamlet", "longest_chain")
-TWO_CHAINS = ("jolteon", "hotstuff2")
-"""HotStuff's code but for their rules, so the laboratory is enough for them."""
+RELATED = ("jolteon", "hotstuff2", "minimmit")
+"""HotStuff's or Simplex's code but for their rules, so the laboratory is enough for them."""
 MINING = {"parameters": {"block_interval_s": 0.05}}
 LOAD = {"transactions_per_s": 200}
 HASH_SEEDS = ("0", "4242")
@@ -144,7 +144,7 @@ def small_run(protocol: str, seed: int = 1, delay_ms: float = 10.0, network: dic
 @pytest.mark.parametrize(
     ("protocol", "scenario"),
     [
-        *(pytest.param(protocol, SCENARIO, id=f"{protocol}-laboratory") for protocol in PROTOCOLS + TWO_CHAINS),
+        *(pytest.param(protocol, SCENARIO, id=f"{protocol}-laboratory") for protocol in PROTOCOLS + RELATED),
         *(pytest.param(protocol, ORBIT, id=f"{protocol}-orbit") for protocol in PROTOCOLS),
     ],
 )
@@ -169,7 +169,7 @@ def test_fresh_processes_agree_whatever_their_hash_seed(protocol: str, scenario:
     assert len(digests[0].strip()) == 64
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS + TWO_CHAINS)
+@pytest.mark.parametrize("protocol", PROTOCOLS + RELATED)
 def test_the_same_run_twice_is_the_same(protocol: str) -> None:
     """Not only the digest: every number, but for what the run cost the machine."""
     one, other = (small_run(protocol) for _ in range(2))

@@ -13,10 +13,11 @@ from consensus.effects import Effect, Persist
 from consensus.protocols.hotstuff import HotStuff
 from consensus.protocols.hotstuff2 import HotStuff2
 from consensus.protocols.jolteon import Jolteon
+from consensus.protocols.minimmit import Minimmit
 from consensus.protocols.pbft import Pbft
 from consensus.protocols.tendermint import Tendermint
 from tests.laboratory import constant, run_matrix
-from tests.simulation.runs import SAFETY, crash, failed, heights, kinds, matrices, partition
+from tests.simulation.runs import SAFETY, crash, failed, heights, kinds, least, matrices, partition
 
 quick = settings(deadline=None, max_examples=15, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 thorough = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -44,8 +45,8 @@ def restart(
     parameters = {"block_interval_s": 0.05, "confirmations": 8} if protocol == "longest_chain" else {}
     consensus: dict[str, Any] = {"parameters": parameters}
     if protocol != "longest_chain":
-        # Streamlet is not responsive: its Δ must hold what signing and verifying take, too.
-        consensus["delta_ms"] = 2 * DELTA_MS if protocol == "streamlet" else DELTA_MS
+        # Streamlet's epochs and Minimmit's timers are no longer than they must be: signing must fit into Δ, too.
+        consensus["delta_ms"] = 2 * DELTA_MS if protocol in ("streamlet", "minimmit") else DELTA_MS
         parameters["block_interval_ms"] = 20
     return run_matrix(
         protocol,
@@ -67,8 +68,8 @@ def cases(draw: st.DrawFn) -> tuple[int, Any, list[dict[str, Any]], float, int]:
     return n, draw(matrices(n)), draw(one_down_at_a_time(n)), sign_us, draw(st.integers(0, 1000))
 
 
-def check_leader_based(protocol: str, case: tuple[int, Any, list[dict[str, Any]], float, int]) -> None:
-    result = restart(protocol, *case)
+def check_leader_based(protocol: str, case: tuple[int, Any, list[dict[str, Any]], float, int], **options: Any) -> None:
+    result = restart(protocol, *case, **options)
     assert not failed(result), result.report["safety"]["violations"]
     reached = heights(result)
     # Recovery: everyone follows to the end; at most a few blocks are still on their way.
@@ -84,7 +85,9 @@ def test_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "jolteon", "hotstuff2", "tendermint", "simplex", "streamlet"])
+@pytest.mark.parametrize(
+    "protocol", ["pbft", "hotstuff", "jolteon", "hotstuff2", "tendermint", "simplex", "streamlet", "minimmit"]
+)
 @given(case=cases())
 @thorough
 def test_many_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:
@@ -135,6 +138,10 @@ class ForgetfulTendermint(Forgetful, Tendermint):
     pass
 
 
+class ForgetfulMinimmit(Forgetful, Minimmit):
+    pass
+
+
 def test_replicas_that_forget_what_they_prepared_lose_a_committed_block() -> None:
     """All who knew of the first blocks crash; a replica that was cut off till then must learn of them."""
     faults = [partition([3], 0.0, 0.7), *(crash(i, 0.5, 0.55 + i / 100) for i in range(3))]
@@ -151,6 +158,7 @@ def test_replicas_that_forget_what_they_prepared_lose_a_committed_block() -> Non
         ("jolteon", ForgetfulJolteon),
         ("hotstuff2", ForgetfulHotStuff2),
         ("tendermint", ForgetfulTendermint),
+        ("minimmit", ForgetfulMinimmit),
     ],
 )
 def test_replicas_that_forget_their_votes_vote_twice(protocol: str, mutant: Any) -> None:
@@ -165,13 +173,15 @@ def test_replicas_that_forget_their_votes_vote_twice(protocol: str, mutant: Any)
 
 def test_a_replica_that_slept_through_a_thousand_blocks_fetches_them() -> None:
     down = {"pbft": 4.0, "hotstuff": 8.0, "jolteon": 8.0, "tendermint": 4.0, "simplex": 4.0, "streamlet": 8.0}
+    down["minimmit"] = 3.0
     for protocol, down_s in down.items():
+        n = least(protocol) + 1
         result = run_matrix(
             protocol,
-            constant(5, 1),
+            constant(n, 1),
             down_s + 1,
             consensus={"delta_ms": 2.0},
-            fault=[crash(4, 0.01, down_s)],
+            fault=[crash(n - 1, 0.01, down_s)],
         )
         assert not failed(result), (protocol, result.report["safety"]["violations"])
         reached = heights(result)

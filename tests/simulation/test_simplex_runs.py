@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
-from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from consensus.effects import Broadcast, Committed, Effect, Send
-from consensus.messages import Message, Payload, Vote
+from consensus.effects import Broadcast, Effect
+from consensus.messages import Vote
 from consensus.protocols.nullify import Nullify
 from consensus.protocols.simplex import FINALIZE, Simplex
-from consensus.protocols.simplex_chain import NOTARIZE, Propose
-from consensus.replica import Seat
-from consensus.types import Committee, ReplicaId, View
-from testbed.checks import Agreement
+from consensus.protocols.simplex_chain import NOTARIZE
+from consensus.types import View
 from tests.laboratory import MS, constant, run_matrix
+from tests.simulation.mail import Mail
 from tests.simulation.runs import crash, failed, heights, kinds
 from tests.simulation.test_restarts import cases
 from tests.simulation.test_restarts import restart as run_with_restarts
@@ -131,55 +128,9 @@ class FinalizingAnyway(Simplex):
         self.nullified = View(0)
 
 
-class Mail:
-    """Four replicas whose messages lie about until they are released."""
-
-    def __init__(self, protocol: type[Simplex]) -> None:
-        parameters = Simplex.Parameters()
-        self.replicas = [
-            protocol(Seat(ReplicaId(i), Committee.of(4), 100, None, random.Random(i), self._empty, 0, parameters))
-            for i in range(4)
-        ]
-        self.lying: list[tuple[int, int, Message]] = []
-        self.agreement = Agreement()
-        self.committed: list[list[View]] = [[] for _ in range(4)]
-        for i, replica in enumerate(self.replicas):
-            self._post(i, replica.start({}, 0))
-
-    @staticmethod
-    def _empty(now_ns: int, most: int, parent: Any) -> Payload:
-        return Payload(parent.payload.end, 0, 0)
-
-    def time_out(self) -> None:
-        for i, replica in enumerate(self.replicas):
-            self._post(i, replica.fire("view", 300))
-
-    def release(self, *targets: int, views: range, kinds: Collection[str]) -> None:
-        """Deliver what there is for these, about these views and of these kinds, and what it leads to."""
-        while due := [each for each in self.lying if self._due(each, targets, views, kinds)]:
-            self.lying.remove(due[0])
-            source, target, message = due[0]
-            self._post(target, self.replicas[target].receive(ReplicaId(source), message, 300))
-
-    @staticmethod
-    def _due(lying: tuple[int, int, Message], targets: Sequence[int], views: range, kinds: Collection[str]) -> bool:
-        _, target, message = lying
-        about = message.block.view if isinstance(message, Propose) else getattr(message, "view", 0)
-        return target in targets and message.kind in kinds and about in views
-
-    def _post(self, source: int, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Committed):
-                self.committed[source].append(effect.block.view)
-                self.agreement.committed(0, ReplicaId(source), effect.block)
-            elif isinstance(effect, (Send, Broadcast)):
-                targets = [int(effect.to)] if isinstance(effect, Send) else range(4)
-                self.lying.extend((source, target, effect.message) for target in targets)
-
-
 def late_votes(protocol: type[Simplex]) -> Mail:
     """All time out before any vote arrives; then 2 sees view 1 nullified, and 0, 1 and 3 see its block notarized."""
-    mail, first, second = Mail(protocol), range(1, 2), range(2, 3)
+    mail, first, second = Mail(protocol, 4), range(1, 2), range(2, 3)
     mail.release(0, 1, 2, 3, views=first, kinds=["proposal"])
     mail.time_out()
     mail.release(2, views=first, kinds=["nullify"])

@@ -26,6 +26,8 @@ from tests.papers.measured import measured
 from tests.papers.oracle import leader_and_rounds, still, vote_to_next
 
 PBFT_ROUNDS = 2
+ROUNDS = {"pbft": PBFT_ROUNDS, "tendermint": PBFT_ROUNDS, "simplex": PBFT_ROUNDS, "minimmit": 1}
+"""How often all vote to all."""
 LINKS = 3
 """A block of chained HotStuff is final when the proposals of three more have arrived,"""
 CHAINS = {"hotstuff": LINKS, "jolteon": 2, "hotstuff2": 2}
@@ -54,6 +56,10 @@ def closed(delay_ns: IntArray) -> IntArray:
     return routed
 
 
+def quorum_of(protocol: str, n: int) -> int:
+    return Committee.of(n, resilience=load_protocol(protocol).facts.resilience).quorum
+
+
 def over(delay_ns: IntArray) -> Delays:
     return lambda times_ns: delay_ns
 
@@ -64,9 +70,9 @@ def expected_commits(protocol: str, delays: Delays, quorum: int, n: int, seen: A
     for view, proposer, start_ns in zip(
         seen.view.tolist(), seen.proposer.tolist(), seen.proposed_ns.tolist(), strict=True
     ):
-        if protocol in ("pbft", "tendermint", "simplex"):
+        if protocol in ROUNDS:
             relayed = protocol == "simplex"
-            commits.append(all_to_all(delays, start_ns, proposer, quorum, PBFT_ROUNDS, relayed))
+            commits.append(all_to_all(delays, start_ns, proposer, quorum, ROUNDS[protocol], relayed))
         elif protocol == "streamlet":
             leaders = [(view + later) % n for later in range(1, n + 1)]
             commits.append(lockstep(delays, start_ns, leaders, quorum, EPOCH_NS))
@@ -242,6 +248,27 @@ def test_simplex_is_at_its_bound_on_any_matrix_until_a_child_overtakes_its_paren
     assert result.ok
 
 
+@given(matrices(least=6).map(closed))
+@settings(deadline=None, max_examples=12)
+def test_minimmit_runs_at_its_bound_on_routed_matrices(delay_ns: IntArray) -> None:
+    """One round of n-f votes; that fewer let the next leader go on is no help to a block."""
+    n = len(delay_ns)
+    assert_equal_to_bound("minimmit", run_few_blocks("minimmit", delay_ns), over(delay_ns), quorum_of("minimmit", n), n)
+
+
+@given(matrices(least=6))
+@settings(deadline=None, max_examples=8)
+def test_minimmit_is_at_its_bound_on_any_matrix_until_a_child_overtakes_its_parent(delay_ns: IntArray) -> None:
+    """The first block's parent is there already. No block is faster."""
+    n = len(delay_ns)
+    result = run_few_blocks("minimmit", delay_ns)
+    seen = measured(result)
+    expected = expected_commits("minimmit", over(delay_ns), quorum_of("minimmit", n), n, seen)
+    assert seen.committed_ns[0].tolist() == expected[0].tolist()
+    assert (seen.committed_ns >= expected).all()
+    assert result.ok
+
+
 def test_a_certificate_sent_on_may_come_before_the_votes() -> None:
     """Replica 3 is far and 0 is heard late at 2, which learns from leader 1 that the block is notarized."""
     delay_ns = np.array([[0, 10, 99, 200], [10, 0, 10, 200], [10, 10, 0, 200], [200, 200, 200, 0]]) * MS
@@ -321,7 +348,7 @@ def frozen(protocol: str, shell: dict[str, Any], members: int, duration_s: float
     )
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "simplex", "streamlet"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "simplex", "streamlet", "minimmit"])
 @pytest.mark.parametrize(("shell", "members"), [(SMALL_SHELL, 10), (STARLINK_SHELL_1, 50)], ids=["small", "starlink"])
 def test_runs_are_at_their_bound_on_frozen_constellations(protocol: str, shell: dict[str, Any], members: int) -> None:
     """Routed delays over inter-satellite links, to the nanosecond."""
@@ -331,7 +358,7 @@ def test_runs_are_at_their_bound_on_frozen_constellations(protocol: str, shell: 
     delay_ns = sky.plan.at(0).delay_ns
     assert (closed(delay_ns) == delay_ns).all()
     result = simulate(scenario, sky=sky)
-    assert_equal_to_bound(protocol, result, PlanDelays(sky.plan), Committee.of(members).quorum, members)
+    assert_equal_to_bound(protocol, result, PlanDelays(sky.plan), quorum_of(protocol, members), members)
 
 
 # Where the ratio's floor does not apply, the result says why
@@ -457,7 +484,7 @@ def test_the_check_says_why_it_does_not_apply(case: str) -> None:
     assert check() == f"not applicable: {why}"
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "streamlet"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "streamlet", "minimmit"])
 def test_random_delays_at_zero_load_are_compared_two_sided(protocol: str) -> None:
     """A Monte-Carlo mean with its standard error, and no floor for single blocks."""
     assert random_delays(protocol).startswith("ok: ")
@@ -498,19 +525,20 @@ class HastyLight(Propagation):
         return super().carry(source, targets, size_bytes, now_ns) - ONE_MICROSECOND_NS
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "simplex", "streamlet"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "simplex", "streamlet", "minimmit"])
 def test_a_quorum_too_small_is_faster_than_possible(protocol: str) -> None:
     """Replicas 0 to 3 do not all have the same third-best vote, so one less shows."""
     delay_ns = closed(np.array([[0, 10, 20, 40], [10, 0, 25, 45], [20, 25, 0, 50], [40, 45, 50, 0]]) * MS)
     result = run_matrix(protocol, delay_ns, 2.0, protocol_class=hasty(protocol))
     seen = measured(result)
-    assert seen.committed_ns.tolist() != expected_commits(protocol, over(delay_ns), 3, 4, seen).tolist()
+    quorum = quorum_of(protocol, 4)
+    assert seen.committed_ns.tolist() != expected_commits(protocol, over(delay_ns), quorum, 4, seen).tolist()
     bound = result.to_dict()["bound"]
     assert bound["ratio_min"] < 1
     assert bound["check"].startswith("FAILED: ")
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "simplex", "streamlet"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "tendermint", "simplex", "streamlet", "minimmit"])
 def test_delays_too_short_are_faster_than_possible(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A microsecond a message is enough: the check allows one nanosecond a hop."""
     monkeypatch.setattr("network.stack.Propagation", HastyLight)

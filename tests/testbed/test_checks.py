@@ -10,6 +10,7 @@ import pytest
 from consensus.messages import GENESIS, Block, Payload, Proposal, QuorumCertificate, Vote, genesis_certificate
 from consensus.protocols.hotstuff import HotStuff
 from consensus.protocols.longest_chain import LongestChain
+from consensus.protocols.minimmit import Minimmit
 from consensus.protocols.pbft import Pbft
 from consensus.types import BlockId, Committee, Height, ReplicaId, View
 from node.keys import Modelled, Notary
@@ -250,6 +251,16 @@ def test_two_quorums_contradict_each_other_whoever_sends_them(notary: Notary) ->
 
 def test_two_quorums_of_one_view_contradict(notary: Notary) -> None:
     check = soundness(notary, certificate(notary, 2, RIVAL, 0, 1, 2), certificate(notary, 2, TWO, 0, 1, 3))
+    assert "contradicts" in check.verdict().violations[0]
+
+
+def test_smaller_certificates_contradict_when_together_they_name_a_quorum(notary: Notary) -> None:
+    """Minimmit with f = 0: one vote is a certificate, and all four decide."""
+    check = CertificateSoundness(Minimmit.facts, Committee.of(N, resilience=5), notary, frozenset(range(N)))
+    for made, signer in [(RIVAL, 0), (TWO, 1), (TWO, 0), (TWO, 2)]:
+        check.sent(0, signed(notary, 2, Proposal(TWO, certificate(notary, 2, made, signer))), None, 0)
+    assert check.verdict().ok
+    check.sent(0, signed(notary, 2, Proposal(TWO, certificate(notary, 2, TWO, 3, 1))), None, 0)
     assert "contradicts" in check.verdict().violations[0]
 
 

@@ -127,6 +127,7 @@ def test_protocols_prints_facts_and_parameters_of_each(capsys):
         "tendermint",
         "simplex",
         "streamlet",
+        "minimmit",
         "longest_chain",
     ]
     assert "Castro and Liskov" in text
@@ -142,6 +143,7 @@ def test_protocols_as_json(capsys):
     assert facts["tendermint"]["timeout_deltas"] == 4
     assert (facts["simplex"]["timeout_deltas"], facts["simplex"]["commit_delays"]) == (3, "3δ")
     assert (facts["streamlet"]["responsive"], facts["streamlet"]["messages_per_block"]) == ("no", "n²-1")
+    assert (facts["minimmit"]["fault_bound"], facts["minimmit"]["commit_delays"]) == ("n > 5f", "2δ")
     assert facts["longest_chain"]["parameters"] == {
         "block_interval_s": 2.0,
         "confirmations": 6,

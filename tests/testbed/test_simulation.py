@@ -146,7 +146,7 @@ def test_numbers_as_people_read_them() -> None:
     assert (rate(None), rate(0.04893)) == ("–", "4.89 %")
 
 
-@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "simplex", "streamlet", "longest_chain"])
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "simplex", "streamlet", "minimmit", "longest_chain"])
 def test_a_committee_of_one(protocol: str) -> None:
     """Nobody to talk to, and still blocks become final."""
     tables = {**LABORATORY, "committee": [{"on": "laboratory", "count": 1}]}
@@ -156,6 +156,21 @@ def test_a_committee_of_one(protocol: str) -> None:
     result = simulate(make_scenario(tables))
     assert result.ok, result.to_dict()["safety"]
     assert result.to_dict()["network"]["messages"] == 0
+
+
+@pytest.mark.parametrize(
+    ("protocol", "quorum", "why"),
+    [
+        ("pbft", 3, "unsafe for n = 6: any two quorums share an honest replica from 4"),
+        ("minimmit", 4, "unsafe for n = 6: a quorum and any certificate share an honest replica from 5"),
+        ("minimmit", 6, "larger than needed for n = 6: a quorum and any certificate share an honest replica from 5"),
+    ],
+)
+def test_a_quorum_of_ones_own_is_warned_of(protocol: str, quorum: int, why: str) -> None:
+    tables = {**LABORATORY, "committee": [{"on": "laboratory", "count": 6}]}
+    tables["consensus"] = {"protocol": protocol, "quorum": quorum}
+    result = simulate(make_scenario(tables))
+    assert result.to_dict()["warnings"] == [f"consensus.quorum = {quorum} is {why}"]
 
 
 def bound_text(tables: dict[str, Any]) -> str:
@@ -168,6 +183,7 @@ def test_the_bound_command_knows_every_shape() -> None:
     assert "300.0" in bound_text(LABORATORY)
     assert "700.0" in bound_text({**LABORATORY, "consensus": {"protocol": "hotstuff"}})
     assert "300.0" in bound_text({**LABORATORY, "consensus": {"protocol": "simplex"}})
+    assert "200.0" in bound_text({**LABORATORY, "consensus": {"protocol": "minimmit"}})
     streamlet = {"protocol": "streamlet", "delta_ms": 150}
     assert "500.0" in bound_text({**LABORATORY, "consensus": streamlet})
     slower = {**streamlet, "timeout_ms": 350}
