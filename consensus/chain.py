@@ -21,7 +21,8 @@ from consensus.types import BlockId, Height, ReplicaId
 
 BLOCKS_PER_ANSWER = 64
 MISSING_LIMIT = 1024
-"""How many missing blocks are remembered: a peer that names blocks nobody has cannot fill our memory."""
+"""How many missing blocks are remembered, and messages that wait for each: a peer that names blocks nobody has cannot
+fill our memory."""
 ROUNDS = 3
 """How often every replica is asked for a block before it is given up: it may lie on a branch that all have pruned."""
 
@@ -108,7 +109,9 @@ class ChainReplica(Replica):
         """Whether the block is held; if not, `message` comes back as an event once it is."""
         if self.tree.get(block_id, Height(height)) is not None:
             return True
-        self.want(block_id, Height(height), sender).messages.append((sender, message))
+        waiting = self.want(block_id, Height(height), sender).messages
+        if len(waiting) < MISSING_LIMIT:
+            waiting.append((sender, message))
         return False
 
     def want(self, block_id: BlockId, height: Height, source: ReplicaId) -> _Missing:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 from consensus.messages import QuorumCertificate, Timeout, TimeoutCertificate, Vote
 from consensus.types import BlockId, Height, ReplicaId, View
 
 _Slot = tuple[str, View, Height, BlockId]
+
+OPENED = 1024
+"""In how many places one replica may be the first to vote. Nobody honest is so far ahead for long."""
+
+
+def may_open(places: Mapping[Any, Collection[ReplicaId]], sender: ReplicaId) -> bool:
+    """Whether a replica may be the first to vote in one more place: who votes everywhere must not fill our memory.
+
+    `places` holds those who have voted in each place, in the order in which they did.
+    """
+    return len(places) < OPENED or sum(next(iter(voters), None) == sender for voters in places.values()) < OPENED
 
 
 class Tally:
@@ -20,6 +34,8 @@ class Tally:
         slot = (vote.phase, vote.view, vote.height, vote.block)
         votes = self._votes.get(slot)
         if votes is None:
+            if not may_open(self._votes, sender):
+                return None
             votes = self._votes[slot] = {}
         elif sender in votes:
             return None
@@ -57,8 +73,12 @@ class TimeoutTally:
 
     def add(self, sender: ReplicaId, timeout: Timeout) -> TimeoutCertificate | None:
         """Count one timeout; returns the certificate if it completes the quorum, otherwise None."""
-        votes = self._timeouts.setdefault(timeout.view, {})
-        if sender in votes:
+        votes = self._timeouts.get(timeout.view)
+        if votes is None:
+            if not may_open(self._timeouts, sender):
+                return None
+            votes = self._timeouts[timeout.view] = {}
+        elif sender in votes:
             return None
         votes[sender] = timeout
         if len(votes) != self._quorum:

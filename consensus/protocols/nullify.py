@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from consensus.messages import Certificate, Evidence, Message
+from consensus.tally import may_open
 from consensus.types import ReplicaId, View
 
 
@@ -36,8 +37,12 @@ class NullifyTally:
 
     def add(self, sender: ReplicaId, vote: Nullify) -> Nullification | None:
         """Count one vote; returns the certificate if this vote completes the quorum, otherwise None."""
-        votes = self._votes.setdefault(vote.view, {})
-        if sender in votes:
+        votes = self._votes.get(vote.view)
+        if votes is None:
+            if not may_open(self._votes, sender):
+                return None
+            votes = self._votes[vote.view] = {}
+        elif sender in votes:
             return None
         votes[sender] = vote.signature
         if len(votes) != self._quorum:

@@ -237,9 +237,10 @@ class ViewChanging(ChainReplica):
         if len(ahead) > self.committee.f:
             self._ask_for(ahead[0])
         changes = self._changes_to(self.view)
-        if news and change.view == self.view and self.changing and len(changes) == self.committee.quorum:
+        if change.view == self.view and self.changing and len(changes) == self.committee.quorum:
             # Section 4.5.2: the timer of a view starts when a quorum has asked for it.
-            self.await_progress()
+            if news:
+                self.await_progress()
             if self.primary(self.view) == self.me:
                 self.emit(Broadcast(NewView(self.view, tuple(changes))))
 

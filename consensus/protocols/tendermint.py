@@ -43,6 +43,7 @@ from consensus.protocols.tendermint_messages import (
     Timeouts,
 )
 from consensus.replica import AllToAll, ProtocolFacts, Recovered, Seat
+from consensus.tally import OPENED, may_open
 from consensus.types import BlockId, ReplicaId, View
 
 _PACE = "pace"
@@ -176,7 +177,7 @@ class Tendermint(CatchingUp):
         if sender != self.leader(view):
             self.reject(sender, Reason.WRONG_LEADER)
             return
-        if self.height_of(view) <= self.tree.final.height:
+        if self.height_of(view) <= self.tree.final.height or (view != self.view and len(self.proposals) >= OPENED):
             return
         sound = self._sound_proposal(message)
         if not sound:
@@ -207,6 +208,8 @@ class Tendermint(CatchingUp):
             return
         if vote.phase not in (PREVOTE, PRECOMMIT) or vote.height != self.height_of(vote.view):
             self.reject(sender, Reason.MALFORMED)
+            return
+        if (vote.view, vote.phase) not in self.ballots and not may_open(self.ballots, sender):
             return
         ballot = self._ballot(vote.view, vote.phase)
         count = ballot.add(sender, vote)

@@ -84,6 +84,15 @@ class Ballot:
         self.votes: dict[ReplicaId, Vote] = {}
         self.count: dict[BlockId, int] = {}
 
+    def __iter__(self) -> Iterator[ReplicaId]:
+        return iter(self.votes)
+
+    def __len__(self) -> int:
+        return len(self.votes)
+
+    def __contains__(self, sender: object) -> bool:
+        return sender in self.votes
+
     def add(self, sender: ReplicaId, vote: Vote) -> int:
         """How many are now for the same block; 0 for a replica that has voted before."""
         if sender in self.votes:

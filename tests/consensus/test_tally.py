@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.messages import GENESIS, Timeout, genesis_certificate
-from consensus.tally import Tally, TimeoutTally
-from consensus.types import Committee, Height, ReplicaId, View
+from consensus.messages import GENESIS, Timeout, Vote, genesis_certificate
+from consensus.protocols.nullify import Nullify, NullifyTally
+from consensus.tally import OPENED, Tally, TimeoutTally
+from consensus.types import BlockId, Committee, Height, ReplicaId, View
 from tests.consensus.stage import certificate, child, vote
 
 ONE, OTHER = child(GENESIS, 1), child(GENESIS, 1, count=1)
@@ -100,3 +101,33 @@ def test_timeouts_become_a_certificate_with_their_views() -> None:
     assert (made.view, made.signers, made.signatures, made.high_views) == (7, (0, 1, 2), (b"0", b"1", b"2"), (0, 4, 4))
     tally.forget_views(View(8))
     assert tally.count(View(7)) == 0
+
+
+# Whoever votes everywhere
+
+
+def test_one_replica_cannot_open_more_places_than_so_many_and_others_still_can() -> None:
+    tally = Tally(2)
+    for view in range(2 * OPENED):
+        tally.add(ReplicaId(3), Vote("vote", View(view), Height(1), BlockId(b"x")))
+    assert len(tally._votes) == OPENED
+    late = Vote("vote", View(2 * OPENED), Height(1), BlockId(b"x"))
+    assert tally.add(ReplicaId(3), late) is None
+    assert tally.add(ReplicaId(1), late) is None
+    # Where somebody else has been first, its vote counts as any other.
+    assert tally.add(ReplicaId(3), late) is not None
+    # And what is over makes room.
+    tally.forget_views(View(2 * OPENED))
+    assert tally.add(ReplicaId(3), Vote("vote", View(2 * OPENED + 1), Height(1), BlockId(b"x"))) is None
+    assert len(tally._votes) == 2
+
+
+def test_the_same_holds_for_timeouts_and_for_nullify_votes() -> None:
+    timeouts, nullifies = TimeoutTally(2), NullifyTally(2)
+    high = genesis_certificate("vote")
+    for view in range(OPENED + 10):
+        timeouts.add(ReplicaId(3), Timeout(View(view), high))
+        nullifies.add(ReplicaId(3), Nullify(View(view)))
+    assert len(timeouts._timeouts) == len(nullifies._votes) == OPENED
+    assert timeouts.add(ReplicaId(1), Timeout(View(OPENED + 5), high)) is None
+    assert timeouts.add(ReplicaId(3), Timeout(View(OPENED + 5), high)) is not None

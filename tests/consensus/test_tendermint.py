@@ -33,6 +33,7 @@ from consensus.protocols.tendermint_messages import (
     TendermintParameters,
     TendermintProposal,
 )
+from consensus.tally import OPENED
 from consensus.types import BlockId, Height, ReplicaId, View
 from tests.consensus.stage import DELTA_NS, certificate, seat, spoken, tell, vote
 
@@ -259,6 +260,16 @@ def test_a_block_beside_the_chain_gets_nil() -> None:
 
 def test_only_the_proposer_proposes() -> None:
     assert tell(started(0), 2, proposal(FIRST)) == [Rejected(ReplicaId(2), Reason.WRONG_LEADER)]
+
+
+def test_who_votes_in_every_round_there_is_does_not_fill_the_memory_of_others() -> None:
+    replica = started(2)
+    for round_number in range(1, OPENED + 50):
+        hear(replica, ballot(PREVOTE, round_number, None), 3)
+    assert len(replica.ballots) <= OPENED + 2  # its own two, still empty
+    # Another one is heard there all the same, and f+1 of them are followed.
+    hear(replica, ballot(PREVOTE, 9, None), 0)
+    assert replica.view == at(1, 9)
 
 
 def test_a_locked_replica_prevotes_nil_for_another_block() -> None:

@@ -28,7 +28,7 @@ def test_nothing_drawn_breaks_a_protocol_and_much_is_tried(protocol: str) -> Non
     wanted = ["equivocations", "restarts", "fetches", "adversaries", "orbits"]
     if not isinstance(load_protocol(protocol).facts.shape, Lottery):
         wanted += ["view changes", "locks", "partitions"]
-    assert all(campaign.features[name] >= 3 for name in wanted), campaign.features
+    assert all(campaign.features[name] >= 2 for name in wanted), campaign.features
     assert len(campaign.behaviours) >= 6
 
 
