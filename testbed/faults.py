@@ -27,11 +27,13 @@ class FaultEffect:
     window_s: tuple[float, ...]
     count: int
     unit: str
+    behaviour: str | None = None
 
     @property
     def name(self) -> str:
         """How messages call it."""
-        return f"{self.kind} of {', '.join(self.target)}"
+        kind = self.kind if self.behaviour is None else f"{self.kind} ({self.behaviour})"
+        return f"{kind} of {', '.join(self.target)}"
 
 
 def crashes_of(scenario: Scenario, sky: Sky) -> Crashes:
@@ -77,7 +79,7 @@ def fault_effects(
         return affected.get(number, 0), "deeds" if fault.kind == "byzantine" else "messages"
 
     return [
-        FaultEffect(fault.kind, fault.targets, tuple(fault.window_s), *effect(number, fault))
+        FaultEffect(fault.kind, fault.targets, tuple(fault.window_s), *effect(number, fault), fault.behaviour)
         for number, fault in enumerate(scenario.fault)
     ]
 

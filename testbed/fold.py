@@ -82,6 +82,7 @@ def fold(watch: Watch, account: Account) -> Result:
                 "target": list(fault.target),
                 "window_s": list(fault.window_s),
                 "effect": {"count": fault.count, "unit": fault.unit},
+                **({} if fault.behaviour is None else {"behaviour": fault.behaviour}),
             }
             for fault in account.effects
         ],

@@ -122,7 +122,9 @@ def _facts(report: Mapping[str, Any]) -> Table:
     for fault in report["faults"]:
         target = escape(", ".join(fault["target"]))
         effect = fault["effect"]
-        table.add_row(f"fault: {fault['kind']}", f"{target}: {number(effect['count'])} {effect['unit']}")
+        table.add_row(
+            f"fault: {fault.get('behaviour', fault['kind'])}", f"{target}: {number(effect['count'])} {effect['unit']}"
+        )
     table.add_row(
         "engine",
         f"{number(engine['deliveries'])} deliveries in {engine['cpu_s']:.1f} CPU-s, {engine['peak_rss_mb']:.0f} MB",

@@ -35,16 +35,18 @@ def test_crashed_nodes_are_killed_and_come_back_when_the_scenario_says() -> None
     assert abs(real["network"]["drops"]["receiver_down"] - ideal["network"]["drops"]["receiver_down"]) <= 7
 
 
-def test_partitions_losses_and_delays_are_the_senders_business_on_nodes_too() -> None:
+def test_partitions_losses_delays_and_lies_are_the_senders_business_on_nodes_too() -> None:
     faults = [
         partition([0], 1, 2),
         {"kind": "slow", "target": "replica/2", "window_s": [2.5, 3.5], "delay_ms": 40},
         {"kind": "loss", "target": "replica/3", "window_s": [4, 5], "rate": 0.5},
+        {"kind": "byzantine", "behaviour": "double_vote", "target": "replica/1", "window_s": [5.2, 6]},
     ]
     real, ideal = both(starlink("pbft", 4, 6, fault=faults, consensus={"parameters": {"block_interval_ms": 250}}))
     assert failed_checks(real) == set()
     counts = [[fault["effect"]["count"] for fault in report["faults"]] for report in (real, ideal)]
     assert counts[0][:2] == counts[1][:2]
+    assert counts[0][3] == counts[1][3]
     assert min(counts[0]) > 0
     assert real["network"]["drops"]["partition"] == ideal["network"]["drops"]["partition"]
     assert real["network"]["drops"]["fault_loss"] == counts[0][2]
