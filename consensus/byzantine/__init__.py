@@ -12,6 +12,7 @@ from functools import partial
 from consensus.byzantine.confusion import Amnesia, ClockSkew
 from consensus.byzantine.lying import DoubleVote, Equivocate, Flood, Fork, InflateView, Replay, WrongSignature
 from consensus.byzantine.mining import PrivateAttack, SelfishMining
+from consensus.byzantine.split import Twins
 from consensus.byzantine.withholding import Silent, SilentLeader, Slow, WithholdBlock, WithholdCommit
 from consensus.byzantine.wrapper import Byzantine, Part, Scheme
 from consensus.replica import ProtocolFacts, Seat, StateMachine
@@ -30,6 +31,7 @@ BEHAVIOURS: dict[str, type[Byzantine]] = {
         DoubleVote,
         Fork,
         Amnesia,
+        Twins,
         ClockSkew,
         Replay,
         WrongSignature,

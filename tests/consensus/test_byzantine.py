@@ -78,7 +78,7 @@ class Stage:
             for number, name in enumerate(behaviours)
         ]
         self.adversary = corrupted(Puppet, facts, schemes, self.deeds)(seat)
-        self.puppet = Puppet.made[-1]
+        self.puppet = Puppet.made[0]
 
     def says(self, *wants: Effect, now_ns: int = 0) -> list[Effect]:
         """What others see of what the replica inside wants, on some event."""
@@ -120,8 +120,8 @@ def test_outside_its_window_an_adversary_is_honest(name: str) -> None:
     stage = Stage(name, facts=facts, begin_ns=10, end_ns=20)
     for now_ns in (9, 20):
         for words in (Broadcast(PROPOSAL), Broadcast(VOTE), Send(ReplicaId(3), VOTE)):
-            assert stage.says(words, now_ns=now_ns) == [words]
-    assert not stage.deeds
+            assert sent(stage.says(words, now_ns=now_ns)) == sent([words])
+    assert not stage.deeds.total()
 
 
 def test_the_same_event_reaches_the_replica_inside() -> None:
@@ -350,3 +350,38 @@ def test_a_private_attack_publishes_when_others_think_they_are_final() -> None:
     assert len(mine.puppet.heard) == before
     mine.others_find(6)
     assert [event[1].block.height for event in mine.puppet.heard[before:]] == [1, 2, 4, 5, 6]
+
+
+# Twins
+
+
+def test_two_copies_with_one_key_talk_to_different_replicas() -> None:
+    stage = Stage("twins", victims=(0, 2), begin_ns=10, end_ns=20)
+    first, second = Puppet.made
+    assert second.seat.payloads(5, 0, GENESIS).count == first.seat.payloads(5, 0, GENESIS).count - 1
+    # In the window each hears its own part, and speaks to it.
+    stage.hears(0, VOTE, 12)
+    stage.hears(3, VOTE, 12)
+    assert [event[0] for event in first.heard] == [3]
+    assert [event[0] for event in second.heard] == [0]
+    first.wants = [Broadcast(PROPOSAL), SetTimer("view", 3), Persist("promise", BLOCK)]
+    second.wants = [Broadcast(VOTE), SetTimer("view", 4), Persist("promise", EMPTIED), Adopted(BLOCK)]
+    said = list(stage.adversary.start({}, 13))
+    assert to_others(said) == [(3, PROPOSAL), (4, PROPOSAL), (0, VOTE), (2, VOTE)]
+    timers = [effect for effect in said if isinstance(effect, SetTimer)]
+    assert [timer.delay_ns for timer in timers] == [3, 4]
+    assert [effect for effect in said if isinstance(effect, Persist)] == [Persist("promise", BLOCK)]
+    assert stage.deeds[0] == 2
+    # Own words come back to whoever said them, in that order.
+    first.wants = second.wants = NOTHING
+    stage.hears(ME, PROPOSAL, 13)
+    stage.hears(ME, VOTE, 13)
+    assert first.heard[-1][:2] == (ME, PROPOSAL)
+    assert second.heard[-1][:2] == (ME, VOTE)
+    stage.adversary.fire(timers[1].timer, 17)
+    assert second.heard[-1] == ("view", 17)
+    # After it both listen, and the first speaks for both.
+    stage.hears(2, VOTE, 21)
+    assert first.heard[-1][:2] == second.heard[-1][:2] == (2, VOTE)
+    second.wants = [Broadcast(VOTE)]
+    assert to_others(stage.adversary.fire(timers[1].timer, 22)) == []

@@ -73,6 +73,12 @@ def test_more_than_f_break_agreement(protocol: str) -> None:
     )
 
 
+@pytest.mark.parametrize("protocol", ["tendermint", "simplex"])
+def test_more_twins_than_f_break_agreement_without_any_attacking_code(protocol: str) -> None:
+    result = run(protocol, byzantine("twins", 0, 1, victims=["replica/3"]), n=4, expect={"safety": False})
+    assert "agreement" in failed(result)
+
+
 def test_what_adversaries_say_of_themselves_counts_for_nothing() -> None:
     """They hold, adopt and commit nothing; blocks are final without them."""
     result = run("pbft", byzantine("replay", 2), network={"model": "fixed", "delay_ms": 20.0})
