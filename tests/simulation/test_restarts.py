@@ -20,7 +20,6 @@ from tests.laboratory import constant, run_matrix
 from tests.simulation.runs import SAFETY, crash, failed, heights, kinds, least, matrices, partition
 
 quick = settings(deadline=None, max_examples=15, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-thorough = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 DELTA_MS = 20.0
 CRASHING_S, DURATION_S = 2.0, 6.0
@@ -81,16 +80,6 @@ def check_leader_based(protocol: str, case: tuple[int, Any, list[dict[str, Any]]
 @given(case=cases())
 @quick
 def test_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:
-    check_leader_based(protocol, case)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "protocol", ["pbft", "hotstuff", "jolteon", "hotstuff2", "tendermint", "simplex", "streamlet", "minimmit"]
-)
-@given(case=cases())
-@thorough
-def test_many_restarts_are_safe_and_everyone_catches_up(protocol: str, case: Any) -> None:
     check_leader_based(protocol, case)
 
 

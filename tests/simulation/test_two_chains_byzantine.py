@@ -115,13 +115,6 @@ def test_one_byzantine_of_four_breaks_nothing(protocol: type[ChainedReplica], se
     check(protocol, seed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("protocol", [Jolteon, HotStuff2])
-def test_one_byzantine_of_four_breaks_nothing_on_many_seeds(protocol: type[ChainedReplica]) -> None:
-    for seed in range(8, 88):
-        check(protocol, seed)
-
-
 def check(protocol: type[ChainedReplica], seed: int) -> None:
     result = run(protocol, seed)
     assert not failed(result) & {"agreement", "commit order", "certificate soundness"}, seed

@@ -16,7 +16,6 @@ WATCHED = ["minimmit"]
 """Watched for contradiction in the same few troubles, so those are not run twice."""
 DELTA_MS = 20.0
 quick = settings(deadline=None, max_examples=6, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-thorough = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
 
 def run(protocol: str, delay_ns: Any, duration_s: float, *faults: dict[str, Any], **options: Any) -> Any:
@@ -196,14 +195,6 @@ def check_trouble(protocol: str, case: tuple[int, Any, list[dict[str, Any]], flo
 @given(case=troubles())
 @quick
 def test_after_any_trouble_everyone_commits_again(protocol: str, case: Any) -> None:
-    check_trouble(protocol, case)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("protocol", LEADER_BASED)
-@given(case=troubles())
-@thorough
-def test_after_many_troubles_everyone_commits_again(protocol: str, case: Any) -> None:
     check_trouble(protocol, case)
 
 
