@@ -167,14 +167,14 @@ def troubles(draw: st.DrawFn) -> tuple[int, Any, list[dict[str, Any]], float, in
 def check_trouble(protocol: str, case: tuple[int, Any, list[dict[str, Any]], float, int, int], **options: Any) -> None:
     n, delay_ns, faults, sign_us, seed, window = case
     parameters = {"block_interval_ms": 10, **({"window": window} if protocol == "pbft" else {})}
-    # Minimmit's timer of 2Δ leaves no room: signing must fit into Δ, beside the longest delay.
+    # Epochs and timers of 2Δ leave no room: signing must fit into Δ, beside the longest delay.
     result = run(
         protocol,
         delay_ns,
         10.0,
         *faults,
         parameters=parameters,
-        delta_ms=DELTA_MS + 1 if protocol == "minimmit" else DELTA_MS,
+        delta_ms=DELTA_MS + 1 if protocol in ("minimmit", "streamlet") else DELTA_MS,
         seed=seed,
         compute={"signatures": "modelled", "sign_us": sign_us, "verify_us": 0},
         workload={"transactions_per_s": 50},
