@@ -23,6 +23,8 @@ from consensus.types import Committee, ReplicaId, View
 NOTHING: Sequence[Effect] = ()
 """What a delivery that changes nothing returns: votes are almost all traffic, so it allocates nothing."""
 
+NOT_RETURNED = "a handler returns nothing: it asks for effects with emit()"
+
 Payloads = Callable[[int, int, Block], Payload]
 """`payloads(now_ns, max_bytes, parent)`: the transactions that may go into a child of `parent` now."""
 
@@ -134,25 +136,29 @@ class Replica(ABC):
     def start(self, recovered: Recovered, now_ns: int) -> Sequence[Effect]:
         """Begin, or begin again with what was persisted before a crash."""
         self.now_ns = now_ns
-        self.on_start(recovered)
+        if self.on_start(recovered) is not None:
+            raise TypeError(NOT_RETURNED)
         return self._drain()
 
     def receive(self, sender: ReplicaId, message: Message, now_ns: int) -> Sequence[Effect]:
         """Handle one message whose signatures the host has checked."""
         self.now_ns = now_ns
-        self.on_message(sender, message)
+        if self.on_message(sender, message) is not None:
+            raise TypeError(NOT_RETURNED)
         return self._drain() if self._outbox else NOTHING
 
     def fire(self, timer: str, now_ns: int) -> Sequence[Effect]:
         """Handle a timer that has run out."""
         self.now_ns = now_ns
-        self.on_timer(timer)
+        if self.on_timer(timer) is not None:
+            raise TypeError(NOT_RETURNED)
         return self._drain() if self._outbox else NOTHING
 
     def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]:
         """Handle transactions handed in by a client."""
         self.now_ns = now_ns
-        self.on_payload(payload)
+        if self.on_payload(payload) is not None:  # type: ignore[func-returns-value]
+            raise TypeError(NOT_RETURNED)
         return self._drain() if self._outbox else NOTHING
 
     def _drain(self) -> Sequence[Effect]:

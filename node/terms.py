@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from consensus.protocols import load_protocol, look_in
 from consensus.replica import Replica, Seat
 from consensus.types import Committee, ReplicaId
 from network.stack import Conditions
@@ -24,6 +25,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     protocol: str
     """A name of the menu, or "package.module:Class"."""
+    protocol_folder: str | None = None
+    """Where its module may be, if it is nowhere else."""
     parameters: dict[str, Any]
     committee: Committee
     delta_ns: int
@@ -59,6 +62,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
             return drawn
 
         return Mempool(gaps, self.transaction_bytes)
+
+    def protocol_class(self) -> type[Replica]:
+        """What its replicas are. Raises `LookupError` with one sentence."""
+        if self.protocol_folder is not None:
+            look_in(self.protocol_folder)
+        return load_protocol(self.protocol)
 
     def spawner(self, protocol: type[Replica], me: ReplicaId, mempool: Mempool) -> Callable[[], Replica]:
         """What makes replica `me` anew each time its node starts."""

@@ -13,6 +13,7 @@ from network.clock import VirtualClock
 from network.faults import FaultChannel
 from network.stack import channels
 from node.chance import seed_bytes
+from node.contract import Contract
 from node.host import Host
 from node.keys import Ed25519, Modelled, Notary
 from node.store import MemoryStore, NoStore
@@ -42,9 +43,11 @@ class Machine:
 
 def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None) -> Machine:
     """Wire a run. `protocol` stands in for the scenario's, for tests of deliberately broken ones."""
-    protocol = protocol or load_protocol(scenario.consensus.protocol)
+    name = scenario.consensus.protocol if protocol is None else f"{protocol.__module__}:{protocol.__qualname__}"
+    protocol = protocol or load_protocol(name)
     terms = terms_of(scenario, sky, protocol)
     n = terms.committee.n
+    contract = Contract(name, protocol, n)
     make_scheme = Ed25519.derived if terms.signatures == "ed25519" else Modelled
     notary = Notary(make_scheme(n, seed_bytes(terms.seed, "keys")), DOMAIN)
     mempool = terms.mempool()
@@ -63,6 +66,7 @@ def assemble(scenario: Scenario, sky: Sky, protocol: type[Replica] | None = None
             store=store_class(),
             trace=trace,
             cpu=terms.cpu,
+            contract=contract,
             windows_down=down[i],
         )
         for i in range(n)
