@@ -81,19 +81,23 @@ class Lottery(msgspec.Struct, frozen=True):
     """The shape of a protocol whose blocks appear at random instants and may fork."""
 
 
+NOT_SAID = "not said"
+
+
 class ProtocolFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a protocol before any run; `quorbit protocols` prints it and the bounds use it."""
 
     name: str
-    paper: str
-    fault_bound: str
-    responsive: str
-    commit_delays: str
-    period: str
-    messages_per_block: str
-    view_change: str
-    shape: AllToAll | Chained | Lockstep | Lottery
-    timeout_deltas: float | None
+    paper: str = NOT_SAID
+    fault_bound: str = NOT_SAID
+    responsive: str = NOT_SAID
+    commit_delays: str = NOT_SAID
+    period: str = NOT_SAID
+    messages_per_block: str = NOT_SAID
+    view_change: str = NOT_SAID
+    shape: AllToAll | Chained | Lockstep | Lottery | None = None
+    """None if it has none of these shapes: its runs are then compared with no bound."""
+    timeout_deltas: float | None = None
     """The default view timeout in multiples of Δ; None where there are no views to time out."""
     one_vote_per: tuple[str, ...] = ()
     """The fields of a vote among which an honest replica votes for one block only."""
