@@ -23,6 +23,8 @@ PATIENCE = "QUORBIT_PATIENCE_S"
 PATIENCE_S = 10.0
 _TICKS = 10
 """Looks within the patience: time in which this process stands still counts as one of them."""
+_SHORTEST_TICK_S = 0.01
+"""More often than that, looking would keep the run from going on."""
 _GRACE_TICKS = 3
 """How long an interrupted handler may go on."""
 
@@ -100,7 +102,7 @@ class Guard:
         return f"a handler {deed}" if host is None else host.accusation(deed, places)
 
     def _watch(self) -> None:
-        tick_s = self._patience_s / _TICKS
+        tick_s = max(self._patience_s / _TICKS, _SHORTEST_TICK_S)
         seen: FrameType | None = None
         ticks = 0
         while not self._over.wait(tick_s):

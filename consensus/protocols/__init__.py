@@ -83,9 +83,8 @@ def _path(name: str) -> str:
     found = [entry for entry in _entries() if entry.name == name]
     paths = {entry.value for entry in found}
     if len(paths) > 1:
-        raise LookupError(
-            f"protocol {name!r} is ambiguous: there are the entry points {', '.join(map(_described, found))}"
-        )
+        described = ", ".join(sorted(map(_described, found)))
+        raise LookupError(f"protocol {name!r} is ambiguous: there are the entry points {described}")
     return paths.pop() if paths else name
 
 

@@ -250,7 +250,7 @@ def test_whatever_a_protocol_persists_comes_back_as_it_was(
         alone.close()
     assert {key: {kind.__name__ for kind in found} for key, found in kinds.items()} == {
         "pbft": {"block": {"Block"}, "final": {"FinalMark"}, "promise": {"Promise"}, "proposed": {"Block"}},
-        "hotstuff": {"block": {"Block"}, "final": {"FinalMark"}, "promise": {"Promise"}},
+        "hotstuff": {"block": {"Block"}, "final": {"FinalMark"}, "promise": {"HotStuffPromise"}},
         "longest_chain": {"block": {"Block"}, "final": {"FinalMark"}},
     }[protocol]
 
