@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import msgspec
 
 from consensus.blocktree import BlockTree
-from consensus.effects import Effect, Held, Persist, Reason, Send, SetTimer
+from consensus.effects import Committed, Effect, Held, Persist, Reason, Send, SetTimer
 from consensus.messages import Ancestors, Block, Fetch, Message
 from consensus.replica import Recovered, Replica, Seat
 from consensus.types import BlockId, Height, ReplicaId
@@ -59,8 +60,10 @@ class ChainReplica(Replica):
     """A replica that keeps a block tree.
 
     A subclass handles its own messages and timers and hands all others up to `super().on_message` and
-    `super().on_timer`.
+    `super().on_timer`; it adds `ChainReplica.messages` to its own.
     """
+
+    messages: ClassVar[tuple[type[Message], ...]] = (Fetch, Ancestors)
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
@@ -85,6 +88,13 @@ class ChainReplica(Replica):
         final = self.tree.final
         self.emit(Persist("final", FinalMark(final.id, final.height)))
 
+    def commit(self, block: Block) -> None:
+        """Make a held block final, and all below it; what contradicts them is dropped."""
+        if block.height > self.tree.final.height:
+            self.emit(*(Committed(final) for final in self.tree.finalise(block)))
+            self.persist_final()
+            self.tree.prune(block.height)
+
     def hold(self, block: Block) -> None:
         """Insert a block whose parent is held; what waited for it is handled right after the current event."""
         pending = [block]
@@ -105,14 +115,14 @@ class ChainReplica(Replica):
     def on_held(self, block: Block) -> None:
         """A block has joined the tree; parents come before their children."""
 
-    def holds_or_waits(self, block_id: BlockId, height: int, sender: ReplicaId, message: Message) -> bool:
-        """Whether the block is held; if not, `message` comes back as an event once it is."""
-        if self.tree.get(block_id, Height(height)) is not None:
-            return True
-        waiting = self.want(block_id, Height(height), sender).messages
-        if len(waiting) < MISSING_LIMIT:
-            waiting.append((sender, message))
-        return False
+    def holds_or_waits(self, block_id: BlockId, height: int, sender: ReplicaId, message: Message) -> Block | None:
+        """The block if it is held; if not, `message` comes back as an event once it is."""
+        block = self.tree.get(block_id, Height(height))
+        if block is None:
+            waiting = self.want(block_id, Height(height), sender).messages
+            if len(waiting) < MISSING_LIMIT:
+                waiting.append((sender, message))
+        return block
 
     def want(self, block_id: BlockId, height: Height, source: ReplicaId) -> _Missing:
         """Note that a block is missing, and that `source` should have it."""

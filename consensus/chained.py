@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from consensus.chain import ChainReplica
-from consensus.effects import Adopted, Broadcast, Committed, Entered, Persist, Reason, Send, SetTimer
+from consensus.effects import Adopted, Broadcast, Entered, Persist, Reason, Send, SetTimer
 from consensus.messages import (
     Ancestors,
     Block,
@@ -188,10 +188,7 @@ class ChainedReplica(ChainReplica):
             if not self._linked(first, parent):
                 return
             first = parent
-        if first.height > self.tree.final.height:
-            self.emit(*(Committed(block) for block in self.tree.finalise(first)))
-            self.persist_final()
-            self.tree.prune(self.tree.final.height)
+        self.commit(first)
 
     def _linked(self, child: Block, parent: Block) -> bool:
         """Views must be consecutive; comparing heights is not enough (the Fast-HotStuff attack)."""

@@ -23,6 +23,8 @@ from consensus.types import Committee, ReplicaId, View
 NOTHING: Sequence[Effect] = ()
 """What a delivery that changes nothing returns: votes are almost all traffic, so it allocates nothing."""
 
+NOT_RETURNED = "a handler returns nothing: it asks for effects with emit()"
+
 Payloads = Callable[[int, int, Block], Payload]
 """`payloads(now_ns, max_bytes, parent)`: the transactions that may go into a child of `parent` now."""
 
@@ -79,19 +81,23 @@ class Lottery(msgspec.Struct, frozen=True):
     """The shape of a protocol whose blocks appear at random instants and may fork."""
 
 
+NOT_SAID = "not said"
+
+
 class ProtocolFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a protocol before any run; `quorbit protocols` prints it and the bounds use it."""
 
     name: str
-    paper: str
-    fault_bound: str
-    responsive: str
-    commit_delays: str
-    period: str
-    messages_per_block: str
-    view_change: str
-    shape: AllToAll | Chained | Lockstep | Lottery
-    timeout_deltas: float | None
+    paper: str = NOT_SAID
+    fault_bound: str = NOT_SAID
+    responsive: str = NOT_SAID
+    commit_delays: str = NOT_SAID
+    period: str = NOT_SAID
+    messages_per_block: str = NOT_SAID
+    view_change: str = NOT_SAID
+    shape: AllToAll | Chained | Lockstep | Lottery | None = None
+    """None if it has none of these shapes: its runs are then compared with no bound."""
+    timeout_deltas: float | None = None
     """The default view timeout in multiples of Δ; None where there are no views to time out."""
     one_vote_per: tuple[str, ...] = ()
     """The fields of a vote among which an honest replica votes for one block only."""
@@ -142,25 +148,29 @@ class Replica(ABC):
     def start(self, recovered: Recovered, now_ns: int) -> Sequence[Effect]:
         """Begin, or begin again with what was persisted before a crash."""
         self.now_ns = now_ns
-        self.on_start(recovered)
+        if self.on_start(recovered) is not None:
+            raise TypeError(NOT_RETURNED)
         return self._drain()
 
     def receive(self, sender: ReplicaId, message: Message, now_ns: int) -> Sequence[Effect]:
         """Handle one message whose signatures the host has checked."""
         self.now_ns = now_ns
-        self.on_message(sender, message)
+        if self.on_message(sender, message) is not None:
+            raise TypeError(NOT_RETURNED)
         return self._drain() if self._outbox else NOTHING
 
     def fire(self, timer: str, now_ns: int) -> Sequence[Effect]:
         """Handle a timer that has run out."""
         self.now_ns = now_ns
-        self.on_timer(timer)
+        if self.on_timer(timer) is not None:
+            raise TypeError(NOT_RETURNED)
         return self._drain() if self._outbox else NOTHING
 
     def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]:
         """Handle transactions handed in by a client."""
         self.now_ns = now_ns
-        self.on_payload(payload)
+        if self.on_payload(payload) is not None:  # type: ignore[func-returns-value]
+            raise TypeError(NOT_RETURNED)
         return self._drain() if self._outbox else NOTHING
 
     def _drain(self) -> Sequence[Effect]:

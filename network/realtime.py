@@ -91,7 +91,7 @@ class RealTimeClock:
     def _ring(self) -> None:
         try:
             self._ring_due()
-        except Exception as error:
+        except BaseException as error:  # whatever it is ends this clock's run, and not the loop
             if not self._over.done():
                 self._over.set_exception(error)
 

@@ -12,8 +12,11 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from consensus.protocols import look_in
 from network.broker import CA_FILE, PASSWORD, USER, BrokerAddress
 from network.mqtt import BrokerError
+from node.contract import ProtocolError, told
+from node.guard import patience_s
 from node.process import Node, NodeError, Post
 from node.signing import SigningKey
 
@@ -22,9 +25,7 @@ DONE, FAILED, MISTAKE = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Be a node until its run is over; the exit code is 0, 1 when that failed, or 2 for the user's mistake."""
-    if os.getcwd() not in sys.path:
-        # Protocols named "package.module:Class" may stand where the command runs; installed ones come first.
-        sys.path.append(os.getcwd())
+    look_in(os.getcwd())
     try:
         post = _post(_parser().parse_args(arguments))
     except ValueError as error:
@@ -32,11 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISTAKE
     except SystemExit:  # --help
         return DONE
+    code = FAILED
     try:
         return _run(_live(post))
     except* (NodeError, BrokerError) as errors:
         print(f"quorbit node: {_first(errors)}", file=sys.stderr)
-    return FAILED
+    except* ProtocolError as errors:
+        code = MISTAKE
+        print(told(_first(errors), os.environ), file=sys.stderr)
+    return code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,7 +85,7 @@ def _post(given: argparse.Namespace) -> Post:
         option = "--password-file " if str(error).startswith(str(given.password_file)) else ""
         raise ValueError(f"{option}{error}") from None
     store = given.store or Path(f"quorbit-{given.run}-{given.replica}.sqlite")
-    return Post(address, given.run, given.replica, _key(given.key), store)
+    return Post(address, given.run, given.replica, _key(given.key), store, patience_s(os.environ))
 
 
 def _key(file: Path) -> SigningKey:
@@ -111,7 +116,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(main)
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first(errors: BaseExceptionGroup[BaseException]) -> Any:
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from consensus.messages import Block, Message
-from consensus.protocols import load_protocol
 from consensus.types import ReplicaId, View
 from network.realtime import RealTimeClock
 from network.stack import channels
@@ -18,6 +17,7 @@ from node.account import Account, Lateness
 from node.brief import Brief
 from node.bus import NodeBus
 from node.chance import seed_bytes
+from node.contract import Contract
 from node.exchange import Exchange
 from node.frames import ALL, UNDECODABLE, Frame, Refusal, Refused, Word
 from node.host import Host
@@ -71,7 +71,7 @@ class Carrier:
         self.exchange = Exchange(
             me, n, incarnation=store.incarnation, seal=sealer.seal, post=post, now_ns=time.monotonic_ns
         )
-        self._protocol = load_protocol(terms.protocol)
+        self._protocol = terms.protocol_class()
         self._decode = decoder(self._protocol.messages).decode
         self._terms = terms
         self._me = me
@@ -109,6 +109,7 @@ class Carrier:
             store=self._store,
             trace=Trace([self._spool, self.seen]),
             cpu=self._terms.cpu,
+            contract=Contract(self._terms.protocol, self._protocol, self._terms.committee.n),
         )
         self._host.attach(self._bus)
         self.exchange.boot_ns = clock.end_ns + 1 if boot_ns is None else boot_ns

@@ -29,10 +29,12 @@ from consensus.effects import (
     SetTimer,
 )
 from consensus.messages import Certificate, Message
-from consensus.replica import StateMachine
+from consensus.replica import NOTHING, StateMachine
 from consensus.types import ReplicaId
 from network.bus import Bus
 from network.clock import Clock, TimeStandsStillError
+from node.contract import BreachError, Contract, Places
+from node.grammar import shown
 from node.keys import Notary
 from node.store import Store
 from node.trace import Trace
@@ -41,6 +43,9 @@ from node.wire import Envelope
 _CERTIFICATES_REMEMBERED = 8
 _OWN_WORDS = 10_000
 """More messages to oneself than any one event causes: a committee of one can answer itself for ever."""
+_FIRINGS = 10_000
+_MOMENT_NS = 100_000
+"""So many timers within so little time mean that there will be no end to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class Host:
         store: Store,
         trace: Trace,
         cpu: Cpu,
+        contract: Contract,
         windows_down: Sequence[tuple[int, int | None]] = (),
     ) -> None:
         """`spawn` makes the replica, at the start and after each crash.
@@ -71,6 +77,7 @@ class Host:
         `windows_down` are its crashes, in ns, earliest first; they neither overlap nor touch.
         """
         self.me = me
+        self.contract = contract
         self.receiver_down = 0
         """Messages that came while the replica was not running."""
         self.crashes_ns: list[int] = []
@@ -88,6 +95,7 @@ class Host:
         self.busy_until_ns = 0
         """When the modelled CPU was last done with what it had to sign or verify."""
         self._timers: dict[str, object] = {}
+        self._fired = self._firing_since_ns = 0
         self._own: deque[Message] = deque()
         self._seen: deque[Certificate] = deque(maxlen=_CERTIFICATES_REMEMBERED)
         self._do: dict[type[Any], Callable[[Any], None]] = {
@@ -118,6 +126,10 @@ class Host:
         """Whether the replica is running."""
         return self._replica is not None
 
+    def accusation(self, deed: str, places: Places) -> str:
+        """The sentence that says what the replica has done, from the frames in which it did."""
+        return self.contract.sentence(deed, places, self.me, self._now_ns)
+
     def deliver(self, envelope: Envelope, due_ns: int) -> None:
         """Take what the bus brings: verify, hand to the replica, carry out what it wants."""
         replica = self._replica
@@ -138,7 +150,7 @@ class Host:
             self._trace.tell("rejected", now_ns, self.me, envelope.sender, Reason.BAD_SIGNATURE.name.lower())
             return
         effects = replica.receive(envelope.sender, envelope.message, now_ns)
-        if effects:
+        if effects is not NOTHING:
             self._carry_out(effects)
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
@@ -148,6 +160,8 @@ class Host:
         while self._own:
             own_words += 1
             if own_words > _OWN_WORDS:
+                if self.contract.n > 1:
+                    raise BreachError(f"goes on answering itself, {_OWN_WORDS:,} times by now")
                 if self._now_ns == began_ns:
                     raise TimeStandsStillError(began_ns)
                 # Time passes, though only here: let the clock see it.
@@ -158,6 +172,8 @@ class Host:
             self._carry(self._replica.receive(self.me, message, self._now_ns))
 
     def _carry(self, effects: Sequence[Effect]) -> None:
+        if type(effects) not in (list, tuple):
+            raise BreachError(f"returned {shown(effects)}, which is no list or tuple of effects")
         do = self._do
         for effect in effects:
             do[type(effect)](effect)
@@ -203,9 +219,15 @@ class Host:
     # Effects
 
     def _persist(self, effect: Persist) -> None:
+        if type(effect.key) not in (str, bytes):
+            self.contract.check(effect)
+        self.contract.check_once(type(effect.value), effect)
         self._store.put(effect.key, effect.value)
 
     def _send(self, effect: Send) -> None:
+        if type(effect.to) is not int or not 0 <= effect.to < self.contract.n:
+            self.contract.check(effect)
+        self.contract.check_once(type(effect.message), effect)
         taken_ns, message = self._now_ns, self._signed(effect.message)
         if effect.to == self.me:
             self._own.append(message)
@@ -218,6 +240,7 @@ class Host:
         self._trace.tell("sent", self._now_ns, envelope, due_ns, taken_ns)
 
     def _broadcast(self, effect: Broadcast) -> None:
+        self.contract.check_once(type(effect.message), effect)
         taken_ns, message = self._now_ns, self._signed(effect.message)
         self._own.append(message)
         if self._windows_down and self._crashes_first():
@@ -240,6 +263,8 @@ class Host:
         return msgspec.structs.replace(message, signature=self._notary.sign(self.me, message))
 
     def _set_timer(self, effect: SetTimer) -> None:
+        if type(effect.timer) is not str or type(effect.delay_ns) is not int or effect.delay_ns < 0:
+            self.contract.check(effect)
         token = self._timers[effect.timer] = object()
         self._clock.at(self._now_ns + effect.delay_ns, self._fire, (effect.timer, token))
 
@@ -254,8 +279,13 @@ class Host:
         self._now_ns = max(self._now_ns, due_ns)
         if self._windows_down and self._crashes_first():
             return
+        if due_ns - self._firing_since_ns > _MOMENT_NS:
+            self._firing_since_ns, self._fired = due_ns, 0
+        self._fired += 1
+        if self._fired > _FIRINGS:
+            raise BreachError(f"sets timers without end that take no time, {_FIRINGS:,} by now")
         effects = self._replica.fire(name, self._now_ns)
-        if effects:
+        if effects is not NOTHING:
             self._carry_out(effects)
 
     def _recorder(self, fact: type[Any]) -> Callable[[Any], None]:

@@ -21,7 +21,7 @@ import msgspec
 from network.broker import BrokerAddress
 from network.mqtt import MqttLink
 from network.realtime import RealTimeClock
-from node import topics
+from node import guard, topics
 from node.account import Account, encode_account
 from node.brief import Brief, unpack
 from node.carrier import Carrier
@@ -52,6 +52,8 @@ class Post:
     replica: int
     key: SigningKey
     store: Path
+    handler_patience_s: float = guard.PATIENCE_S
+    """How long the replica may think about one event, on the wall."""
 
 
 class HandIn(msgspec.Struct, frozen=True, array_like=True):
@@ -78,6 +80,7 @@ class Node:
         self._link = MqttLink(post.broker, self._receive, patience_s=PATIENCE_S)
         self._post = poster(self._link, post.run, post.replica)
         self._key = post.key
+        self._handler_patience_s = post.handler_patience_s
         self._account = Account()
         self._commissioned: asyncio.Future[Brief] = asyncio.get_running_loop().create_future()
         self._notice = Notice()
@@ -91,7 +94,10 @@ class Node:
         self._leaving.set()
 
     async def live(self) -> None:
-        """Everything a node does. Raises `NodeError`, or `BrokerError` when the broker is no use."""
+        """Everything a node does.
+
+        Raises `NodeError`, `BrokerError` when the broker is no use, and `ProtocolError`.
+        """
         async with asyncio.TaskGroup() as group:
             link = group.create_task(self._link.run())
             life = group.create_task(self._life())
@@ -120,7 +126,8 @@ class Node:
                 # Others have begun: they say again what is still to come for us.
                 carrier.exchange.greet()
             self._heed_stop()
-            await clock.run(carrier.settle)
+            with guard.Guard(self._handler_patience_s, guard.end_process):
+                await clock.run(carrier.settle)
             carrier.finish()
             pulse.cancel()
         await self._hand_in()
@@ -128,7 +135,10 @@ class Node:
     def _prepare(self, brief: Brief) -> Carrier:
         if brief.replica != self._me or brief.members[self._me] != self._key.public:
             raise NodeError(f"the key is not that of replica {self._me} in this run")
-        return Carrier(brief, self._run, self._key, self._store, self._account, self._sealer, self._post)
+        try:
+            return Carrier(brief, self._run, self._key, self._store, self._account, self._sealer, self._post)
+        except LookupError as error:
+            raise NodeError(str(error)) from None
 
     async def _until_started(self) -> None:
         """As long as the launcher lives: others may take their time to get ready."""

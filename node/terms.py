@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from consensus.byzantine import Scheme, corrupted
+from consensus.protocols import load_protocol, look_in
 from consensus.replica import Replica, Seat, StateMachine
 from consensus.types import Committee, ReplicaId
 from network.stack import Conditions
@@ -26,6 +27,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     protocol: str
     """A name of the menu, or "package.module:Class"."""
+    protocol_folder: str | None = None
+    """Where its module may be, if it is nowhere else."""
     parameters: dict[str, Any]
     committee: Committee
     delta_ns: int
@@ -68,6 +71,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
             return drawn
 
         return Mempool(gaps, self.transaction_bytes)
+
+    def protocol_class(self) -> type[Replica]:
+        """What its replicas are. Raises `LookupError` with one sentence."""
+        if self.protocol_folder is not None:
+            look_in(self.protocol_folder)
+        return load_protocol(self.protocol)
 
     def spawner(
         self, protocol: type[Replica], me: ReplicaId, mempool: Mempool, deeds: Counter[int]

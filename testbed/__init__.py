@@ -13,13 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from node.contract import ProtocolError
     from testbed.result import Result
     from testbed.scenario import Scenario, ScenarioError, load_scenario, make_scenario
     from testbed.simulation import simulate
 
-__all__ = ["Result", "Scenario", "ScenarioError", "load_scenario", "make_scenario", "simulate"]
+__all__ = ["ProtocolError", "Result", "Scenario", "ScenarioError", "load_scenario", "make_scenario", "simulate"]
 
 _HOMES = {
+    "ProtocolError": "node.contract",
     "Result": "testbed.result",
     "Scenario": "testbed.scenario",
     "ScenarioError": "testbed.scenario",

@@ -15,6 +15,7 @@ from network.clock import VirtualClock
 from network.faults import FaultChannel
 from network.stack import channels
 from node.chance import seed_bytes
+from node.contract import Contract
 from node.host import Host
 from node.keys import Ed25519, Modelled, Notary
 from node.store import MemoryStore, NoStore
@@ -51,9 +52,11 @@ def assemble(
 
     `observers` watch beside the run's own.
     """
-    protocol = protocol or load_protocol(scenario.consensus.protocol)
+    name = scenario.consensus.protocol if protocol is None else f"{protocol.__module__}:{protocol.__qualname__}"
+    protocol = protocol or load_protocol(name)
     terms = terms_of(scenario, sky, protocol)
     n = terms.committee.n
+    contract = Contract(name, protocol, n)
     make_scheme = Ed25519.derived if terms.signatures == "ed25519" else Modelled
     notary = Notary(make_scheme(n, seed_bytes(terms.seed, "keys")), DOMAIN)
     mempool = terms.mempool()
@@ -73,6 +76,7 @@ def assemble(
             store=store_class(),
             trace=trace,
             cpu=terms.cpu,
+            contract=contract,
             windows_down=down[i],
         )
         for i in range(n)

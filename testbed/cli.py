@@ -162,6 +162,16 @@ def protocols(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; it is made if it is not there.")],
+) -> int:
+    """Write a starter protocol, its scenario and its test."""
+    from testbed.commands.init import write_starter
+
+    return write_starter(folder)
+
+
+@app.command()
 def schema(
     which: Annotated[str | None, typer.Argument(metavar="[scenario|result]", help="One of the two.")] = None,
 ) -> int:

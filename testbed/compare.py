@@ -31,6 +31,8 @@ def compare(watch: Watch, metrics: BlockMetrics, reached_ns: int) -> tuple[dict[
         return _no_bound("not applicable: a longest chain is never final by certainty"), _predictions(
             watch, metrics, reached_ns
         )
+    if watch.facts.shape is None:
+        return _no_bound("not applicable: the protocol names no shape that has a bound"), {}
     if watch.scenario.network.model in RANDOM_MODELS:
         return _monte_carlo_bound(watch, metrics), {}
     return _block_by_block(watch, metrics), {}

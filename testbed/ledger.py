@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from consensus.messages import GENESIS, Block, Message
 from consensus.types import BlockId, ReplicaId, View
+from node.contract import BreachError
 from node.trace import Observer
 from node.wire import Envelope
 
@@ -90,12 +91,12 @@ class Ledger(Observer):
         self._held_ns[row, replica] = now_ns
 
     def held(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
-        slot = self._row[block.id], replica
+        slot = self._find(block.id), replica
         if self._held_ns[slot] == NEVER:
             self._held_ns[slot] = now_ns
 
     def committed(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
-        slot = self._row[block.id], replica
+        slot = self._find(block.id), replica
         if self._committed_ns[slot] == NEVER:
             self._committed_ns[slot] = now_ns
             self.commits += 1
@@ -136,6 +137,15 @@ class Ledger(Observer):
         self._bases.append(base)
         self._based_ns.append(now_ns)
 
+    def _find(self, block_id: BlockId) -> int:
+        try:
+            return self._row[block_id]
+        except KeyError:
+            raise BreachError(
+                f"speaks of block {block_id.hex()[:8]}, which nobody has proposed; a message that proposes a block "
+                "must return it from proposes()"
+            ) from None
+
     def _fork_height(self, one: Block, other: Block) -> int:
         """The height of the highest common ancestor."""
         while one.id != other.id:
@@ -146,7 +156,7 @@ class Ledger(Observer):
         return one.height
 
     def _parent(self, block: Block) -> Block:
-        row = self._row[block.parent]
+        row = self._find(block.parent)
         return GENESIS if row < 0 else self.blocks[row]
 
 

@@ -135,6 +135,8 @@ def scenario_bound(scenario: Scenario) -> dict[str, Any]:
         rates = {} if mean_s is None else predicted_forks(mean_s, interval_s, 0, 0)
         return found | {name: rates[name]["predicted"] if rates else None for name in ("fork_rate", "stale_rate")}
     found |= {"tolerates_faulty": committee.f, "quorum": committee.quorum}
+    if protocol.facts.shape is None:
+        return found | {"finality_ms": None}
     if scenario.network.model in RANDOM_MODELS:
         mean_ns, se_ns = monte_carlo_bound(scenario, protocol.facts, n, committee.quorum)
         return found | {"finality_ms": mean_ns / MS, "se_ms": se_ns / MS, "draws": DRAWS}

@@ -87,6 +87,8 @@ def _allowed(entry: Mapping[str, Any]) -> str:
         return "a table"
     if entry.get("format") == "path":
         return "a file"
+    if entry.get("format") == "folder":
+        return "a folder"
     if entry.get("format") == "date-time":
         return "date-time"
     kind = {"integer": "whole number", "array": "list", "object": "table", "string": "text"}.get(

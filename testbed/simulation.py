@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from network.clock import TimeStandsStillError
+from node.guard import PATIENCE_S, Guard
 from testbed.assemble import Machine, assemble
 from testbed.faults import fault_effects
 from testbed.fold import Account, fold
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _SLICE = 2_000
 """Deliveries between two looks at the wall clock."""
-_STANDSTILL = 1_000_000
+_STANDSTILL = 100_000
 _STANDSTILL_ROUNDS = 20
 """So many deliveries, and so many from all to all, without time passing mean that it never will."""
 
@@ -51,13 +52,17 @@ def simulate(
     protocol: type[Replica] | None = None,
     observers: Sequence[Observer] = (),
     enough: Callable[[], bool] | None = None,
+    patience_s: float = PATIENCE_S,
+    last_resort: Callable[[str], None] | None = None,
 ) -> Result:
     """Run a scenario in virtual time and return what happened.
 
     `sky` reuses one that was built before; `protocol` runs a class that has no name yet; `observers` are told of
     everything that happens. Ctrl-C, or `enough` once it is true, ends the run early: the result holds what was
-    measured so far and is marked partial. Raises `ScenarioError` for mistakes that only
-    the geometry shows, such as a committee larger than its shell, and `TimeStandsStillError` where nothing takes time.
+    measured so far and is marked partial. Raises `ScenarioError` for mistakes that only the geometry shows, such as a
+    committee larger than its shell, `TimeStandsStillError` where nothing takes time, and `ProtocolError` for a protocol
+    that breaks, or one of whose handlers takes longer than `patience_s` on the wall; `last_resort` is told, in another
+    thread, if the handler cannot be interrupted either.
     """
     if sky is None:
         from testbed.sky import build_sky
@@ -66,7 +71,8 @@ def simulate(
     machine = assemble(sky.scenario, sky, protocol, observers)
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     with _interrupt_stops(machine), _no_collection():
-        partial = _run(machine, seconds(scenario.duration_s), progress, enough, wall_s)
+        with Guard(patience_s, last_resort):
+            partial = _run(machine, seconds(scenario.duration_s), progress, enough, wall_s)
         # Still uninterrupted: a second Ctrl-C must not lose what the first one saved.
         return fold(
             machine.watch, _account(machine, partial, time.perf_counter() - wall_s, time.process_time() - cpu_s)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 def terms_of(scenario: Scenario, sky: Sky, protocol: type[Replica]) -> Terms:
     """The terms of a scenario's run."""
-    timeout_ms = scenario.consensus.timeout_ms
+    timeout_ms, folder = scenario.consensus.timeout_ms, scenario.consensus.protocol_folder
     return Terms(
         protocol=scenario.consensus.protocol,
+        protocol_folder=None if folder is None else str(folder),
         parameters=scenario.consensus.parameters,
         committee=committee_of(scenario, protocol, sky.weights),
         delta_ns=milliseconds(scenario.consensus.delta_ms),

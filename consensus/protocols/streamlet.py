@@ -29,7 +29,7 @@ from collections.abc import Iterator
 import msgspec
 
 from consensus.chain import ChainReplica
-from consensus.effects import Adopted, Broadcast, Committed, Entered, Persist, Reason, SetTimer
+from consensus.effects import Adopted, Broadcast, Entered, Persist, Reason, SetTimer
 from consensus.messages import (
     Ancestors,
     Block,
@@ -223,19 +223,14 @@ class Streamlet(ChainReplica):
             self.emit(Adopted(newest))
         for last in self.tree.ancestors(newest, self.tree.final.height + 1):
             if self.finalizes(last):
-                self._finalise(self.tree.parent(last))
+                self.commit(self.tree.parent(last))
+                self._votes.forget_heights(self.tree.final.height)
                 return
 
     def finalizes(self, last: Block) -> bool:
         """Whether a notarized block is the last of three adjacent ones from consecutive epochs."""
         middle = self.tree.parent(last)
         return last.view == middle.view + 1 == self.tree.parent(middle).view + 2
-
-    def _finalise(self, block: Block) -> None:
-        self.emit(*(Committed(final) for final in self.tree.finalise(block)))
-        self.persist_final()
-        self._votes.forget_heights(block.height)
-        self.tree.prune(block.height)
 
     def _persist_promise(self) -> None:
         self.emit(Persist("promise", Promise(self.voted, self._proposed, self.longest)))

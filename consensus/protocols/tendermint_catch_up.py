@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from consensus.chain import ChainReplica
-from consensus.effects import Broadcast, Committed, Effect, Persist, Reason, Send
+from consensus.effects import Broadcast, Effect, Persist, Reason, Send
 from consensus.messages import QuorumCertificate, Vote, genesis_certificate
 from consensus.protocols.tendermint_messages import (
     NIL,
@@ -84,11 +84,9 @@ class CatchingUp(ChainReplica):
             self.proofs[proof.height] = proof
             self.want(proof.block, proof.height, source)
             return
-        self.emit(*(Committed(final) for final in self.tree.finalise(block)))
+        self.commit(block)
         self.committed, self.locked, self.valid, self.over = proof, None, None, None
-        self.persist_final()
         self.persist_promise()
-        self.tree.prune(block.height)
         self._forget(block.height)
         self.enter(self.first_view(block.height + 1))
         for view in sorted({view for view, _ in self.ballots}, reverse=True):

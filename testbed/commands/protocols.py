@@ -4,13 +4,15 @@ Plain text, because it must begin within 0.4 s: nothing here imports numpy, pyda
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from consensus.byzantine import BEHAVIOURS
-from consensus.protocols import load_protocol, protocol_names
+from consensus.protocols import hidden_entries, load_protocol, protocol_names
+from testbed.commands.terminal import MISTAKE
 
 _LABELS = {
     "paper": "paper",
@@ -24,13 +26,21 @@ _LABELS = {
 
 
 def show_protocols(as_json: bool) -> int:
-    """Print every protocol's facts and parameters."""
-    if as_json:
-        print(json.dumps([describe(name) for name in protocol_names()], indent=2, ensure_ascii=False))
-        return 0
+    """Print every protocol's facts and parameters; an installed one that is broken is one sentence, and exit code 2."""
+    described, broken = [], []
     for name in protocol_names():
-        print("\n".join(_lines(describe(name))), end="\n\n", flush=True)
-    return 0
+        try:
+            described.append(describe(name))
+        except LookupError as error:
+            broken.append(str(error))
+        else:
+            if not as_json:
+                print("\n".join(_lines(described[-1])), end="\n\n", flush=True)
+    if as_json:
+        print(json.dumps(described, indent=2, ensure_ascii=False))
+    for sentence in (*hidden_entries(), *broken):
+        print(sentence, file=sys.stderr)
+    return MISTAKE if broken else 0
 
 
 def show_adversaries(as_json: bool) -> int:

@@ -61,14 +61,19 @@ def run_scenario(path: Path, overrides: Sequence[str], out: Path | None, as_json
 
 def _watched_run(scenario: Scenario) -> "Result":
     """The run, with warnings about its network before it, progress while it lasts, other warnings after it."""
+    from node.guard import end_process, patience_s
     from testbed.simulation import simulate
     from testbed.sky import build_sky
 
+    try:
+        patience = patience_s(os.environ)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     sky = build_sky(scenario)
     warn(sky.warnings)
     line = ProgressLine() if sys.stderr.isatty() else None
     try:
-        result = simulate(scenario, progress=line, sky=sky)
+        result = simulate(scenario, progress=line, sky=sky, patience_s=patience, last_resort=end_process)
     finally:
         if line is not None:
             line.clear()

@@ -1,6 +1,7 @@
 """Saying things: results on stdout, one line each for mistakes and warnings on stderr."""
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -14,25 +15,28 @@ import typer
 
 Arguments = ParamSpec("Arguments")
 WIDE = 120
+MISTAKE = 2
 
 
 def sentences_for_mistakes(command: Callable[Arguments, int]) -> Callable[Arguments, int]:
-    """A command whose scenario mistakes are printed, one line each, with exit code 2."""
+    """A command whose scenario's and protocol's mistakes are printed, one line each, with exit code 2."""
 
     @wraps(command)
     def careful(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
         from network.clock import TimeStandsStillError
+        from node.contract import ProtocolError, told
         from testbed.scenario import ScenarioError
 
         try:
             return command(*args, **kwargs)
+        except ProtocolError as error:
+            print(told(error, os.environ), file=sys.stderr)
         except TimeStandsStillError as error:
             print(error, file=sys.stderr)
-            return 2
         except ScenarioError as error:
             for problem in error.problems:
                 print(problem, file=sys.stderr)
-            return 2
+        return MISTAKE
 
     return careful
 

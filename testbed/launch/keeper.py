@@ -10,7 +10,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from node.contract import TRACEBACK, ProtocolError
 from testbed.launch.guard import tail
+
+MISTAKE = 2
+"""A node's exit code for what is not its fault: of the two there are, its arguments and its protocol, only the latter
+is not the launcher's own."""
 
 MANY_DEATHS = 100
 """So many unplanned deaths of one node are no accidents."""
@@ -76,11 +81,13 @@ class NodeKeeper:
                 os.kill(self._process.pid, number)
 
     async def keep(self) -> None:
-        """Have a process until the node is done. Raises `NodeFailedError`."""
+        """Have a process until the node is done. Raises `NodeFailedError`, or `ProtocolError` if that is why."""
         while not self._finished:
             code = await self._one_life()
             if self._finished:
                 return
+            if code == MISTAKE:
+                raise ProtocolError(self._last_words())
             if code > 0:
                 raise NodeFailedError(f"node {self.replica} failed (exit code {code}); its log ends:\n{tail(self.log)}")
             self.deaths_ns.append(time.time_ns())
@@ -93,6 +100,11 @@ class NodeKeeper:
     @property
     def _finished(self) -> bool:
         return self.done or self._over()
+
+    def _last_words(self) -> str:
+        """The sentence that a node ends with, after what it was told to show with it."""
+        words = self.log.read_text(encoding="utf-8", errors="replace").strip()
+        return words if os.environ.get(TRACEBACK) else words.rpartition("\n")[2]
 
     async def _one_life(self) -> int:
         with self.log.open("ab") as log:

@@ -18,6 +18,7 @@ from network.broker import CA_FILE, PASSWORD, USER, BrokerAddress
 from network.mqtt import BrokerError
 from network.timetable import Timetable
 from node.brief import Brief, brief_for
+from node.contract import BreachError, ProtocolError
 from node.frames import run_name
 from node.process import hand_in_from
 from node.signing import SigningKey
@@ -56,18 +57,24 @@ def simulate_on_nodes(scenario: Scenario, sky: Sky, options: Options | None = No
     """Run a scenario over real processes and a broker, in real time, and return what happened.
 
     Ctrl-C ends the run early: the result holds what was measured so far and is marked partial. Raises `LaunchError`
-    when there is nothing to report: no broker, nodes that never got ready, a node that failed; ValueError for a broker
-    that cannot be had.
+    when there is nothing to report: no broker, nodes that never got ready, a node that failed; `ProtocolError` if the
+    protocol is why; ValueError for a broker that cannot be had.
     """
     run = _Run(scenario, sky, options or Options())
     with Interruption() as interruption, Warden.start(private_folder()) as warden:
         try:
             gathered = asyncio.run(run.gather(warden, interruption))
-        except* (BrokerError, NodeFailedError, LaunchError) as errors:
+        except* (ProtocolError, BrokerError, NodeFailedError, LaunchError) as errors:
+            broken = errors.subgroup(ProtocolError)
+            if broken is not None:
+                raise ProtocolError(_first_sentence(broken)) from None
             raise LaunchError(_first_sentence(errors)) from None
         if gathered is None:
             raise KeyboardInterrupt
-        return fold_nodes(sky, run.protocol, run.terms, gathered)
+        try:
+            return fold_nodes(sky, run.protocol, run.terms, gathered)
+        except BreachError as error:
+            raise ProtocolError(f"protocol {run.terms.protocol}: a replica {error}") from None
 
 
 class _Run:

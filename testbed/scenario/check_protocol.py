@@ -10,6 +10,7 @@ from consensus.protocols import load_protocol, protocol_names
 from consensus.replica import Lottery
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import Mistake
+from testbed.scenario.outside import load_from
 from testbed.scenario.places import Places
 from testbed.scenario.quantities import did_you_mean
 
@@ -20,17 +21,18 @@ PARAMETERS: Final[KeyPath] = ("consensus", "parameters")
 
 def check_protocol(places: Places) -> Iterator[Mistake]:
     """The protocol exists and takes its parameters."""
-    name = places.draft.consensus.protocol
+    consensus = places.draft.consensus
+    name = consensus.protocol
     why = _name_mistake(name)
     if why is not None:
         yield Mistake(("consensus", "protocol"), why, name)
         return
     try:
-        model = load_protocol(name).Parameters
+        model = load_from(consensus.protocol_folder, name).Parameters
     except LookupError as error:
         yield Mistake(("consensus", "protocol"), str(error), name)
         return
-    yield from _check_parameters(name, model, places.draft.consensus.parameters)
+    yield from _check_parameters(name, model, consensus.parameters)
 
 
 def _name_mistake(name: str) -> str | None:

@@ -12,6 +12,7 @@ from testbed.scenario.draft import Reader
 from testbed.scenario.lines import KeyPath, index_lines
 from testbed.scenario.mistakes import Mistake, ScenarioError, Sources
 from testbed.scenario.models import DEFAULT_START, Scenario
+from testbed.scenario.outside import remember_folder
 from testbed.scenario.overrides import apply_overrides
 from testbed.scenario.quantities import existing_file
 from testbed.tables import TableError, read_stations
@@ -47,6 +48,7 @@ def _build(tables: dict[str, Any], folder: Path, overrides: Sequence[str], sourc
     shells = _name_shells(tables)
     if all(shell.get("pattern") != "elements" for shell in shells):
         tables.setdefault("start", DEFAULT_START)
+    remember_folder(tables, folder)
     station_lines, mistakes = _read_station_table(tables, folder)
     sources = Sources(sources.name, sources.lines, placed, station_lines)
     reader = Reader(folder)

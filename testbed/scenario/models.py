@@ -19,6 +19,7 @@ from testbed.scenario.quantities import (
     DataFile,
     Duration,
     Flag,
+    Folder,
     Instant,
     MicrosecondsOrZero,
     Milliseconds,
@@ -66,6 +67,9 @@ class Consensus(Table):
 
     protocol: Text = "hotstuff"
     """A name from `quorbit protocols`, or "package.module:Class"."""
+    protocol_folder: Folder | None = None
+    """Where the module of "package.module:Class" may be, if Python does not find it; the scenario's own folder when
+    left out."""
     delta_ms: Milliseconds = 500.0
     """Δ, the delay that the protocol assumes messages do not exceed."""
     timeout_ms: Milliseconds | None = None

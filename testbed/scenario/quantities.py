@@ -11,7 +11,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, GetCoreSchemaHandler, Strict, ValidationError, ValidationInfo
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MISTAKE = "scenario_mistake"
@@ -120,6 +128,17 @@ def existing_file(path: Path, context: Mapping[str, Path] | None) -> Path:
     return absolute
 
 
+def _existing_folder(value: Any, info: ValidationInfo) -> Path:
+    """The absolute path of a folder that is there."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise mistake("must be the name of a folder in quotes")
+    folder: Path = (info.context or {}).get("folder", Path())
+    absolute = (folder / value).absolute()
+    if not absolute.is_dir():
+        raise mistake("no such folder")
+    return absolute
+
+
 Text = Annotated[str, Strict(), Allowed("", kind="text in quotes")]
 Name = Annotated[
     str,
@@ -177,3 +196,4 @@ Terrestrial = Annotated[
     PathOr(("none", "fibre"), "a CSV of round-trip times (a file name ending in .csv)", ".csv"),
 ]
 DataFile = Annotated[Path, PathOr(what="a file name in quotes")]
+Folder = Annotated[Path, BeforeValidator(_existing_folder), WithJsonSchema({"type": "string", "format": "folder"})]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from consensus.protocols import PROTOCOLS, load_protocol
-from consensus.replica import Replica
+from consensus.replica import NOT_SAID, Replica
 
 HANDLERS = """
     def on_start(self, recovered): ...
@@ -27,6 +28,14 @@ class Whole(Replica):
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_of_the_menu_loads(name: str) -> None:
     assert issubclass(load_protocol(name), Replica)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_ours_say_all_there_is_to_say(name: str) -> None:
+    facts = load_protocol(name).facts
+    assert facts.name == name
+    assert facts.shape is not None
+    assert NOT_SAID not in msgspec.structs.astuple(facts)
 
 
 def load(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, name: str) -> type[Replica]:
@@ -62,6 +71,27 @@ def test_a_whole_one_from_outside_loads(tmp_path: Path, monkeypatch: pytest.Monk
         (
             f"{WHOLE}\nclass Mine(Replica):\n    Parameters, messages = Whole.Parameters, ()\n{HANDLERS}",
             "does not define facts",
+        ),
+        ("raise SystemExit(3)", "cannot be loaded: SystemExit: 3"),
+        (
+            f"{WHOLE}\nclass Mine(Whole):\n    facts = 'none'",
+            "declares facts that are no consensus.replica.ProtocolFacts",
+        ),
+        (
+            f"{WHOLE}\nclass Mine(Whole):\n    Parameters = dict",
+            "declares Parameters that are no subclass of msgspec.Struct",
+        ),
+        *(
+            (
+                f"{WHOLE}\nclass Mine(Whole):\n    messages = {messages}",
+                "declares messages that are no tuple of subclasses of consensus.messages.Message",
+            )
+            for messages in ("()", "Pbft.messages[0]", "(int,)", "(Pbft,)", "list(Pbft.messages)")
+        ),
+        (
+            f"{WHOLE}\nfrom consensus.messages import Message\nclass Vote(Message, tag=True, array_like=True): ...\n"
+            "class Mine(Whole):\n    messages = (*Pbft.messages, Vote)",
+            "declares messages that are not to be told apart on the wire: TypeError: ",
         ),
     ],
 )

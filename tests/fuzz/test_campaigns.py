@@ -37,7 +37,7 @@ def test_nothing_drawn_breaks_a_protocol_and_much_is_tried(protocol: str) -> Non
     [
         ("ForgetfulSimplex", "no double vote", 7),
         ("CurtSimplex", "recovery", 7),
-        ("SurprisedTendermint", "error: ValueError", 4),
+        ("SurprisedTendermint", "error: ProtocolError", 4),
     ],
 )
 def test_a_broken_rule_is_found_and_repeats_with_one_command(

@@ -10,11 +10,13 @@ import numpy as np
 
 from consensus.effects import Broadcast, CancelTimer, Committed, Effect, Entered, Persist, Send, SetTimer
 from consensus.messages import GENESIS, Block, Message, Payload, Proposal, QuorumCertificate, Vote
+from consensus.protocols.hotstuff import HotStuff
 from consensus.types import Height, ReplicaId, View
 from network.bus import VirtualBus
 from network.channel import Propagation
 from network.clock import VirtualClock
 from network.plan import MatrixPlan
+from node.contract import Contract
 from node.host import Cpu, Host
 from node.keys import Modelled, Notary
 from node.store import MemoryStore
@@ -101,6 +103,7 @@ class Theatre:
                 store=self.stores[i],
                 trace=Trace([self.tape]),
                 cpu=cpu or Cpu(),
+                contract=Contract("puppet", HotStuff, 3),
                 windows_down=(down or {}).get(i, ()),
             )
             for i in range(3)

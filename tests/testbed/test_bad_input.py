@@ -467,7 +467,7 @@ def test_an_unknown_parameter_shows_the_protocols_own(tmp_path):
     ("name", "why"),
     [
         ("no_such_module:Mine", "cannot be loaded: No module named 'no_such_module'"),
-        ("consensus.chain:ChainReplica", "does not define on_start, facts, Parameters, messages"),
+        ("consensus.chain:ChainReplica", "does not define on_start, facts, Parameters"),
     ],
 )
 def test_a_protocol_from_outside_must_be_there_and_whole(tmp_path, name, why):
