@@ -87,9 +87,10 @@ def _report(campaign: Campaign) -> dict[str, Any]:
 
 def _table(campaign: Campaign) -> Any:
     """How much was tried: a quiet campaign must not pass for a thorough one."""
+    from rich.console import Group
     from rich.table import Table
 
-    table = Table(title=f"fuzz {campaign.protocol}, seed {campaign.seed}", title_justify="left", box=None)
+    table = Table(box=None)
     table.add_column("scenarios")
     table.add_column(f"{campaign.runs:,}", justify="right")
     for name in FEATURES:
@@ -99,7 +100,7 @@ def _table(campaign: Campaign) -> Any:
     table.add_row("that failed", f"{len(campaign.failures):,}")
     table.add_row("blocks committed", f"{campaign.blocks:,}")
     table.add_row("deliveries", f"{campaign.deliveries:,}")
-    return table
+    return Group(f"[bold]fuzz {campaign.protocol}[/], seed {campaign.seed}", "", table)
 
 
 class _Line:
