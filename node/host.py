@@ -28,7 +28,7 @@ from consensus.effects import (
     Send,
     SetTimer,
 )
-from consensus.messages import Certificate, Message
+from consensus.messages import Message
 from consensus.replica import NOTHING, StateMachine
 from consensus.types import ReplicaId
 from network.bus import Bus
@@ -40,7 +40,8 @@ from node.store import Store
 from node.trace import Trace
 from node.wire import Envelope
 
-_CERTIFICATES_REMEMBERED = 8
+_SIGNATURES_REMEMBERED = 1 << 12
+"""The newest so many, and up to as many again, cost nothing a second time."""
 _OWN_WORDS = 10_000
 """More messages to oneself than any one event causes: a committee of one can answer itself for ever."""
 _FIRINGS = 10_000
@@ -97,7 +98,8 @@ class Host:
         self._timers: dict[str, object] = {}
         self._fired = self._firing_since_ns = 0
         self._own: deque[Message] = deque()
-        self._seen: deque[Certificate] = deque(maxlen=_CERTIFICATES_REMEMBERED)
+        self._seen: set[bytes] = set()
+        self._seen_before: set[bytes] = set()
         self._do: dict[type[Any], Callable[[Any], None]] = {
             Persist: self._persist,
             Send: self._send,
@@ -196,7 +198,7 @@ class Host:
     def _crash(self, _: object, due_ns: int) -> None:
         self._replica = None
         self._timers.clear()
-        self._seen.clear()
+        self._seen, self._seen_before = set(), set()
         self._now_ns = due_ns
         self.crashes_ns.append(due_ns)
         self._trace.tell("stopped", due_ns, self.me)
@@ -206,15 +208,12 @@ class Host:
         return any(self._clock.now_ns < begin_ns <= self._now_ns for begin_ns, _ in self._windows_down)
 
     def _unseen_signatures(self, envelope: Envelope) -> int:
-        """How many signatures this replica must verify: certificates it has seen lately cost nothing again."""
-        count = envelope.signatures
-        if count > 1:
-            for certificate in envelope.message.certificates():
-                if certificate in self._seen:
-                    count -= len(certificate.signers)
-                else:
-                    self._seen.append(certificate)
-        return count
+        """How many signatures this replica must verify: not those it has seen lately, alone or in a certificate."""
+        unseen = envelope.signatures - self._seen - self._seen_before
+        self._seen |= unseen
+        if len(self._seen) > _SIGNATURES_REMEMBERED:
+            self._seen, self._seen_before = set(), self._seen
+        return len(unseen)
 
     # Effects
 

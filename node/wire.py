@@ -33,8 +33,9 @@ def signed_bytes(statement: Message, domain: bytes) -> bytes:
 class Envelope:
     """A signed message on its way, made once however many receive it. `to` is None when it goes to all.
 
-    `size_bytes` is the length of the encoding and of the transactions beside it. `valid` is what verifying found,
-    None until somebody has looked: all receivers in one process share the answer.
+    `size_bytes` is the length of the encoding and of the transactions beside it. `signatures` are the sender's own
+    and all that the message carries. `valid` is what verifying found, None until somebody has looked: all receivers
+    in one process share the answer.
     """
 
     __slots__ = ("message", "sender", "signatures", "size_bytes", "to", "valid")
@@ -44,5 +45,5 @@ class Envelope:
         self.to = to
         self.message = message
         self.size_bytes = len(_encode(message)) + message.payload_bytes
-        self.signatures = 1 + sum(1 for _ in message.evidence())
+        self.signatures = frozenset((message.signature, *(signature for _, _, signature in message.evidence())))
         self.valid: bool | None = None

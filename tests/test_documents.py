@@ -40,19 +40,7 @@ def demo() -> str:
     return printed(simulate(load_scenario(ROOT / "scenarios/starlink_shell1_hotstuff.toml")))
 
 
-def cities() -> str:
-    """Finality of the same cities over satellites and over fibre."""
-    lines = [f"{'finality at the median replica, ms':<46}{'p50':>10}{'p99':>10}{'bound':>10}{'ratio':>10}"]
-    for name in ("ground_relay_pbft", "fibre_pbft"):
-        report = simulate(load_scenario(ROOT / f"scenarios/{name}.toml")).to_dict()
-        finality, bound = report["consensus"]["finality_ms"], report["bound"]
-        numbers = (finality["p50"], finality["p99"], bound["finality_ms"])
-        cells = "".join(f"{number:>10.1f}" for number in numbers)
-        lines.append(f"{report['scenario']['title']:<46}{cells}{bound['ratio']:>10.4f}")
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize(("name", "text"), [("demo", demo), ("cities", cities)])
+@pytest.mark.parametrize(("name", "text"), [("demo", demo)])
 def test_the_readme_shows_what_the_code_prints(name: str, text: Callable[[], str]) -> None:
     readme = ROOT / "README.md"
     block = re.compile(rf"(<!-- {name}:[^\n]*-->\n```\n).*?(```\n<!-- /{name} -->)", re.DOTALL)

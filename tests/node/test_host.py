@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
 from consensus.effects import Broadcast, CancelTimer, Committed, Effect, Entered, Persist, Send, SetTimer
 from consensus.messages import GENESIS, Block, Message, Payload, Proposal, QuorumCertificate, Vote
@@ -190,19 +191,34 @@ def test_a_timer_waits_for_a_busy_cpu() -> None:
     assert stage.logs[1][1:] == [("receive", 140, 0, VOTE), ("fire", 140, "t")]
 
 
-def test_a_certificate_seen_lately_is_free() -> None:
-    def proposal(notary: Notary, view: int) -> Proposal:
-        signers = (ReplicaId(0), ReplicaId(1), ReplicaId(2))
-        signatures = tuple(notary.sign(i, VOTE) for i in signers)
-        certificate = QuorumCertificate(View(1), signers, signatures, "vote", Height(1), GENESIS.id)
-        block = Block(GENESIS.id, Height(2), View(view), ReplicaId(0), Payload(0, 0, 0))
-        return Proposal(block, certificate)
+def certified(notary: Notary, view: int, *signers: int) -> Proposal:
+    """A proposal with a certificate that these signed."""
+    signatures = tuple(notary.sign(ReplicaId(i), VOTE) for i in signers)
+    certificate = QuorumCertificate(View(1), tuple(map(ReplicaId, signers)), signatures, "vote", Height(1), GENESIS.id)
+    return Proposal(Block(GENESIS.id, Height(2), View(view), ReplicaId(0), Payload(0, 0, 0)), certificate)
 
+
+@pytest.mark.parametrize("signers", [(0, 1, 2), (0, 1), (1,)])
+def test_a_signature_seen_lately_is_free_in_whichever_certificate(signers: tuple[int, ...]) -> None:
     notary = Notary(Modelled(3, b"seed"), b"d")
-    first, second = proposal(notary, 2), proposal(notary, 3)
+    first, second = certified(notary, 2, 0, 1, 2), certified(notary, 3, *signers)
     stage = Theatre(at_start(Send(ReplicaId(1), first), Send(ReplicaId(1), second)), cpu=Cpu(verify_ns=10)).run()
-    # Four signatures for the first, one for the second: the certificate is the same.
+    # Four signatures for the first, one for the second: those in its certificate are known.
     assert [now_ns for now_ns, _, _ in stage.told(1, "receive")] == [140, 150]
+
+
+def test_a_certificate_costs_only_the_votes_that_did_not_come_alone() -> None:
+    notary = Notary(Modelled(3, b"seed"), b"d")
+    script = at_start(Send(ReplicaId(1), VOTE), Send(ReplicaId(1), certified(notary, 2, 0, 1, 2)))
+    stage = Theatre(script, cpu=Cpu(verify_ns=10)).run()
+    assert [now_ns for now_ns, _, _ in stage.told(1, "receive")] == [110, 140]
+
+
+def test_signatures_of_long_ago_cost_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.host._SIGNATURES_REMEMBERED", 1)
+    script = at_start(*(Send(ReplicaId(1), message) for message in (VOTE, VOTE, OTHER, VOTE, VOTE)))
+    stage = Theatre(script, cpu=Cpu(verify_ns=10)).run()
+    assert [now_ns for now_ns, _, _ in stage.told(1, "receive")] == [110, 110, 120, 120, 120]
 
 
 def test_a_bad_signature_costs_its_verification_and_is_rejected() -> None:

@@ -37,13 +37,14 @@ BLOCK = Block(GENESIS.id, Height(1), View(3), ReplicaId(3), Payload(0, 4, 2048))
 CHILD = Block(BLOCK.id, Height(2), View(4), ReplicaId(0), Payload(4, 1, 512))
 SIGNERS = (ReplicaId(0), ReplicaId(2), ReplicaId(3))
 SIGNATURES = (b"a" * 64, b"b" * 64, b"c" * 64)
+OTHERS = (b"d" * 64, b"e" * 64, b"f" * 64)
 CERTIFICATE = QuorumCertificate(View(3), SIGNERS, SIGNATURES, "vote", Height(1), BLOCK.id)
-GAVE_UP = TimeoutCertificate(View(4), SIGNERS, SIGNATURES, (View(1), View(3), View(2)))
+GAVE_UP = TimeoutCertificate(View(4), SIGNERS, OTHERS, (View(1), View(3), View(2)))
 CHANGE = ViewChange(
     View(4), ReplicaId(2), genesis_certificate("commit"), (Prepared(CERTIFICATE, BLOCK),), signature=b"v"
 )
-OVER = RoundCertificate(View(4), SIGNERS, SIGNATURES, Height(1), (BLOCK.id, NIL, BLOCK.id))
-LONGER = Chain(CERTIFICATE, (Nullification(View(4), SIGNERS, SIGNATURES),))
+OVER = RoundCertificate(View(4), SIGNERS, OTHERS, Height(1), (BLOCK.id, NIL, BLOCK.id))
+LONGER = Chain(CERTIFICATE, (Nullification(View(4), SIGNERS, OTHERS),))
 SAMPLES: dict[type[Message], tuple[Message, int, int]] = {
     Vote: (Vote("vote", View(3), Height(1), BLOCK.id, signature=b"s" * 64), 0, 1),
     Proposal: (Proposal(CHILD, CERTIFICATE, GAVE_UP, signature=b"s" * 64), 512, 7),
@@ -52,7 +53,7 @@ SAMPLES: dict[type[Message], tuple[Message, int, int]] = {
     Ancestors: (Ancestors((CHILD, BLOCK)), 2560, 1),
     PrePrepare: (PrePrepare(View(3), BLOCK), 2048, 1),
     ViewChange: (CHANGE, 0, 4),
-    NewView: (NewView(View(4), (CHANGE, CHANGE)), 0, 9),
+    NewView: (NewView(View(4), (CHANGE, CHANGE)), 0, 5),
     Mined: (Mined(BLOCK), 2048, 1),
     TendermintProposal: (TendermintProposal(View(4), BLOCK, View(3), signature=b"s" * 64), 2048, 1),
     Standing: (Standing(CERTIFICATE, None, OVER, signature=b"s" * 64), 0, 7),
@@ -61,7 +62,7 @@ SAMPLES: dict[type[Message], tuple[Message, int, int]] = {
     Notarized: (Notarized(LONGER), 0, 7),
     Echo: (Echo(CERTIFICATE), 0, 4),
 }
-"""Each kind of message with the bytes of transactions beside it and the signatures that it carries."""
+"""Each kind of message with the bytes of transactions beside it and the distinct signatures that it carries."""
 
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
@@ -80,7 +81,7 @@ def test_an_envelope_weighs_its_encoding_and_its_transactions(kind: type[Message
     message, payload_bytes, signatures = SAMPLES[kind]
     envelope = Envelope(ReplicaId(3), message)
     assert envelope.size_bytes == len(encode(message)) + payload_bytes
-    assert envelope.signatures == signatures
+    assert len(envelope.signatures) == signatures
     assert envelope.valid is None
 
 
@@ -127,7 +128,7 @@ def test_a_certificates_evidence_is_what_its_signers_signed() -> None:
     vote = Vote("vote", View(3), Height(1), BLOCK.id)
     assert list(CERTIFICATE.evidence()) == [(r, vote, s) for r, s in zip(SIGNERS, SIGNATURES, strict=True)]
     assert list(LONGER.dummies[0].evidence()) == [
-        (r, Nullify(View(4)), s) for r, s in zip(SIGNERS, SIGNATURES, strict=True)
+        (r, Nullify(View(4)), s) for r, s in zip(SIGNERS, OTHERS, strict=True)
     ]
     assert [statement for _, statement, _ in GAVE_UP.evidence()] == [
         TimeoutVote(View(4), View(1)),
