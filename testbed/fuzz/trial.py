@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
 from consensus.messages import Block, Message, Vote
 from consensus.replica import Replica
 from consensus.types import ReplicaId, View
+from node.guard import patience_s
 from node.trace import Observer
 from node.wire import Envelope
 from testbed.fuzz.draw import Tables, given_up, size
@@ -87,7 +89,9 @@ def attempt(tables: Tables, protocol: type[Replica] | None = None) -> Trial:
     scenario = make_scenario(tables)
     story = Story(*_awaited(tables))
     try:
-        result = simulate(scenario, protocol=protocol, observers=[story], enough=story.all_went_on)
+        result = simulate(
+            scenario, protocol=protocol, observers=[story], enough=story.all_went_on, patience_s=patience_s(os.environ)
+        )
     except (KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:  # whatever a protocol raises is what is looked for

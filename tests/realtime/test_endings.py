@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.launch import LaunchError
+from node.contract import ProtocolError
 from tests.realtime.nodes import (
     broker_pid,
     descendants,
@@ -108,7 +108,10 @@ def test_a_node_that_fails_ends_the_run_with_one_error_that_names_it(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     tables = starlink("failing:Failing", 4, 20)
-    with pytest.raises(LaunchError, match=r"(?s)node \d failed .*ZeroDivisionError: a bug of the protocol's author"):
+    sentence = (
+        r"protocol failing:Failing, replica \d, on_start at 0 s: raised ZeroDivisionError: a bug of the protocol's"
+    )
+    with pytest.raises(ProtocolError, match=sentence):
         run_on_nodes(tables)
     assert not [words for words in descendants(os.getpid()).values() if "--replica" in words]
 
