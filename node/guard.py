@@ -106,17 +106,22 @@ class Guard:
         seen: FrameType | None = None
         ticks = 0
         while not self._over.wait(tick_s):
-            places = _stack_of(self._guarded)
-            host = host_in(places)
-            frame = None if host is None else host.contract.entered(places)
+            frame = self._handler()
             ticks = ticks + 1 if frame is not None and frame is seen else 0
-            seen = frame
+            seen, frame = frame, None
             if ticks >= _TICKS:
                 _interrupt(self._guarded)
                 if self._main:
                     signal.pthread_kill(self._guarded, signal.SIGURG)
             if ticks >= _TICKS + _GRACE_TICKS and self._last_resort is not None:
-                self._last_resort(self._overdue(places))
+                self._last_resort(self._overdue(_stack_of(self._guarded)))
+
+    def _handler(self) -> FrameType | None:
+        """The frame of the handler that the guarded thread is in. Of all other frames nothing is kept: whatever they
+        hold, such as a message of 100 MB, would outlive them until the next look."""
+        places = _stack_of(self._guarded)
+        host = host_in(places)
+        return None if host is None else host.contract.entered(places)
 
 
 def _stack_of(thread: int) -> Places:
