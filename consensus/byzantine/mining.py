@@ -6,6 +6,7 @@ would do at a tie.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -18,7 +19,7 @@ UNHEARD = 1024
 """Blocks of others kept back from the miner inside; it fetches what is forgotten."""
 
 
-class SecretMiner(Byzantine):
+class SecretMiner(Byzantine, ABC):
     """What both have in common: a secret branch, and a view of how long the public chain is."""
 
     suits = "mining"
@@ -66,13 +67,13 @@ class SecretMiner(Byzantine):
         heard = self._hear() if self.surrenders() else ()
         return (*heard, *self.answer(lead)) if grown else tuple(heard)
 
+    @abstractmethod
     def surrenders(self) -> bool:
         """Whether the miner inside is to hear what others have found, and to build on that."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, lead: int) -> Iterable[Effect]:
         """What to do when the public chain has grown; `lead` is what it was before."""
-        raise NotImplementedError
 
     def own_turn(self) -> Iterable[Effect]:
         """What to do when the miner inside may have found a block."""

@@ -14,7 +14,7 @@ import msgspec
 
 from consensus.effects import Broadcast, Effect, Fact, Send, SetTimer
 from consensus.messages import Block, Message, Payload
-from consensus.replica import NOTHING, Lottery, ProtocolFacts, Recovered, Seat, StateMachine
+from consensus.replica import NOTHING, ProtocolFacts, Recovered, Seat, StateMachine
 from consensus.types import ReplicaId
 
 
@@ -172,8 +172,3 @@ def proposed_block(message: Message) -> Block | None:
     """The block that a message proposes and that can be exchanged for another one."""
     block = message.proposes()
     return block if block is not None and "block" in message.__struct_fields__ else None
-
-
-def led(facts: ProtocolFacts) -> bool:
-    """Whether a protocol has leaders and votes."""
-    return not isinstance(facts.shape, Lottery)

@@ -31,7 +31,6 @@ def fuzz_protocol(protocol: str, seed: int, runs: int | None, minutes: float | N
     campaign = run_campaign(protocol, seed=seed, runs=runs, seconds=seconds, progress=line)
     if line is not None:
         line.clear()
-    interrupted = campaign.first_failure is None and runs is not None and seconds is None and campaign.runs < runs
     with uninterrupted():
         found = _failure(campaign, out)
         if as_json:
@@ -42,7 +41,7 @@ def fuzz_protocol(protocol: str, seed: int, runs: int | None, minutes: float | N
         print(f"{protocol} FAILED: {'; '.join(found['sentences'])}", file=sys.stderr)
         print(f"repeat with: quorbit run {found['scenario']}", file=sys.stderr)
         return FAILED
-    return INTERRUPTED if interrupted else DONE
+    return INTERRUPTED if campaign.interrupted else DONE
 
 
 def _failure(campaign: Campaign, out: Path) -> dict[str, Any] | None:

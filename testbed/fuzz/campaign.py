@@ -33,6 +33,8 @@ class Campaign:
     behaviours: Counter[str] = field(default_factory=Counter)
     failures: dict[int, Trial] = field(default_factory=dict)
     """By the scenario's number."""
+    interrupted: bool = False
+    """Whether Ctrl-C ended it before its time."""
 
     def add(self, number: int, trial: Trial) -> None:
         """Count one scenario."""
@@ -83,6 +85,7 @@ def run_campaign(
                     progress(campaign)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
+            campaign.interrupted = True
             return campaign
 
 

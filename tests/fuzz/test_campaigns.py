@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -103,6 +108,17 @@ def test_fuzz_takes_time_instead_of_a_number(capsys: pytest.CaptureFixture[str],
     assert report["scenarios"] >= 1
     assert report["failure"] is None
     assert set(report["scenarios_with"]) >= {"view changes", "locks", "equivocations", "restarts"}
+
+
+def test_ctrl_c_keeps_what_was_seen_and_says_so() -> None:
+    """Sent to the whole group, as a terminal does, once the campaign has begun."""
+    command = [sys.executable, "-m", "testbed.cli", "fuzz", "pbft", "--minutes", "5", "--json"]
+    fuzz = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(8)
+    os.killpg(fuzz.pid, signal.SIGINT)
+    out, _ = fuzz.communicate(timeout=60)
+    assert fuzz.returncode == 130
+    assert json.loads(out)["scenarios"] >= 1
 
 
 def test_mistakes_are_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
