@@ -81,8 +81,11 @@ class MqttLink:
         self._incoming: asyncio.Queue[aiomqtt.Message] = asyncio.Queue()
 
     async def subscribe(self, *topics: str) -> None:
-        """Subscribe now, or at the first connection, and again at each later one."""
-        self._topics += topics
+        """Subscribe now, or at the first connection, and again at each later one.
+
+        Who subscribes again is given again what is retained.
+        """
+        self._topics += (topic for topic in topics if topic not in self._topics)
         client = self._client
         if client is not None:
             try:

@@ -34,6 +34,8 @@ PULSE_S = 1.0
 PIECE_BYTES = 256 << 10
 PATIENCE_S = 60.0
 """How long a node waits for a launcher that says nothing."""
+ASK_AGAIN_S = 5.0
+"""How often it asks meanwhile: NATS, when busy, may not yet give a newcomer what was retained a moment before."""
 FAREWELL_S = 20.0
 """How long it waits for one that the broker has lost."""
 HAND_IN_AGAIN_S = 5.0
@@ -111,7 +113,6 @@ class Node:
     # Life
 
     async def _life(self) -> None:
-        await self._link.subscribe(topics.commission(self._run, self._me))
         brief = await self._commission()
         self._carrier = carrier = self._prepare(brief)
         await self._link.subscribe(topics.notice(self._run), topics.farewell(self._run))
@@ -153,7 +154,10 @@ class Node:
         await self._link.connected.wait()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                return await self._commissioned
+                while not self._commissioned.done():
+                    await self._link.subscribe(topics.commission(self._run, self._me))
+                    await asyncio.wait((self._commissioned,), timeout=ASK_AGAIN_S)
+                return self._commissioned.result()
         except TimeoutError:
             raise NodeError(
                 f"replica {self._me} was given no commission within {PATIENCE_S:g} s: is run {self._run} going on?"

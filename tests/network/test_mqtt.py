@@ -145,8 +145,12 @@ async def test_what_is_to_be_kept_reaches_whoever_comes_later_until_it_is_taken_
         sender.publish("not/kept", b"gone")
         sender.publish("kept", b"here", retain=True)
         await early.count(2)
-        async with running(MqttLink(served.address, late), to=["kept", "not/kept"]):
+        receiver = MqttLink(served.address, late)
+        async with running(receiver, to=["kept", "not/kept"]):
             assert await late.count(1) == [("kept", b"here")]
+            # Who asks again is given it again.
+            await receiver.subscribe("kept")
+            assert await late.count(2) == [("kept", b"here")] * 2
         sender.publish("kept", b"", retain=True)
         await early.count(3)
         async with running(MqttLink(served.address, latest), to=["kept", "not/kept", "end"]):
