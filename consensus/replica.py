@@ -133,6 +133,16 @@ class Replica(ABC):
         self._seat = seat
         self._outbox: list[Effect] = []
 
+    @classmethod
+    def turn(cls, committee: Committee, view: int, height: int | None) -> int | None:
+        """Which turn of leading a place in the protocol belongs to; the first is 1. None if that takes a height.
+
+        Every view is a turn or, where views outlast blocks, every height of every view, which then counts from 0.
+        """
+        if "height" not in cls.facts.one_vote_per:
+            return view
+        return None if height is None else view + height
+
     def leader(self, view: int) -> ReplicaId:
         """Who leads a view."""
         return self._seat.leaders(self.committee, View(view))

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from consensus.byzantine import Scheme, corrupted
+from consensus.byzantine import Rounds, Scheme, corrupted, listening
+from consensus.leader import Leaders, round_robin
 from consensus.protocols import load_protocol, look_in
 from consensus.replica import Replica, Seat, StateMachine
 from consensus.types import Committee, ReplicaId
@@ -51,6 +52,23 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(replica for scheme in self.schemes for replica in scheme.replicas)
 
     @property
+    def scheduled(self) -> Scheme | None:
+        """The scheme that says round by round who leads and who hears whom, if there is one."""
+        return next((scheme for scheme in self.schemes if scheme.schedule is not None), None)
+
+    def rounds(self, protocol: type[Replica]) -> Rounds | None:
+        """What that scheme says, by the rules of a protocol."""
+        scheme = self.scheduled
+        if scheme is None or scheme.schedule is None:
+            return None
+        return Rounds(scheme.schedule, protocol, self.committee)
+
+    def leaders(self, protocol: type[Replica]) -> Leaders:
+        """Who leads which view."""
+        rounds = self.rounds(protocol)
+        return round_robin if rounds is None else rounds.leader
+
+    @property
     def cpu(self) -> Cpu:
         """What cryptography costs."""
         return Cpu(self.sign_ns, self.verify_ns)
@@ -83,7 +101,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Callable[[], StateMachine]:
         """What makes replica `me` anew each time its node starts; `deeds` counts, by scheme, what adversaries do."""
         parameters = msgspec.convert(self.parameters, protocol.Parameters)
-        make = corrupted(protocol, protocol.facts, [each for each in self.schemes if me in each.replicas], deeds)
+        make = corrupted(protocol, protocol, [each for each in self.schemes if me in each.replicas], deeds)
+        scheme, rounds, leaders = self.scheduled, self.rounds(protocol), self.leaders(protocol)
+        if scheme is not None and rounds is not None and me not in scheme.replicas:
+            make = listening(make, rounds, ReplicaId(scheme.replicas[0]))
 
         def spawn() -> StateMachine:
             seat = Seat(
@@ -95,6 +116,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
                 payloads=mempool.payload,
                 block_max_bytes=self.block_max_bytes,
                 parameters=parameters,
+                leaders=leaders,
             )
             return make(seat)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from consensus.leader import Leaders, round_robin
 from consensus.messages import GENESIS, Ancestors, Block, Certificate, Message, QuorumCertificate, Vote
 from consensus.replica import Lottery, ProtocolFacts
 from consensus.types import BlockId, Committee, ReplicaId
@@ -103,10 +104,18 @@ class Validity(Check):
     name = "validity"
     subject = "proposals and commits"
 
-    def __init__(self, facts: ProtocolFacts, committee: Committee, notary: Notary, mempool: Mempool) -> None:
+    def __init__(
+        self,
+        facts: ProtocolFacts,
+        committee: Committee,
+        notary: Notary,
+        mempool: Mempool,
+        leaders: Leaders = round_robin,
+    ) -> None:
         super().__init__()
         self._led = not isinstance(facts.shape, Lottery)
-        self._n = committee.n
+        self._committee = committee
+        self._leaders = leaders
         self._notary = notary
         self._mempool = mempool
         self._proposed: dict[BlockId, tuple[Block, str]] = {}
@@ -121,7 +130,7 @@ class Validity(Check):
         parent = self._known.get(block.parent)
         if block.proposer != replica:
             fault = f"names replica {block.proposer} as its proposer but came from replica {replica}"
-        elif self._led and block.view % self._n != replica:
+        elif self._led and self._leaders(self._committee, block.view) != replica:
             fault = f"was proposed by replica {replica}, which does not lead view {block.view}"
         elif parent is None or block.height != parent.height + 1:
             fault = "has a parent that nobody proposed"
@@ -141,7 +150,7 @@ class Validity(Check):
     def committed(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
         self.seen += 1
         _, fault = self._proposed.get(block.id, (block, "was never proposed"))
-        if not fault and self._n > 1 and block.id not in self._signed:
+        if not fault and self._committee.n > 1 and block.id not in self._signed:
             fault = "was never sent with a good signature"
         if fault:
             self.violate(f"replica {replica} committed height {block.height}, which {fault}")

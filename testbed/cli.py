@@ -138,6 +138,7 @@ def fuzz(
         int | None, typer.Option(metavar="N", min=1, help="How many scenarios. [default: 200, or as time allows]")
     ] = None,
     minutes: Annotated[float | None, typer.Option(metavar="M", min=0.0, help="How long, instead.")] = None,
+    twins: Annotated[int, typer.Option(metavar="N", min=0, help="How many Twins schedules, before that.")] = 2080,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed is another campaign.")] = 1,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where a failure's scenario is written.")] = Path("."),
     as_json: AsJson = False,
@@ -145,7 +146,8 @@ def fuzz(
     """Test a protocol with random networks, faults and adversaries; make what fails small."""
     from testbed.commands.fuzz import fuzz_protocol
 
-    return fuzz_protocol(protocol, seed, 200 if runs is None and minutes is None else runs, minutes, out, as_json)
+    runs = 200 if runs is None and minutes is None else runs
+    return fuzz_protocol(protocol, seed, runs, minutes, twins, out, as_json)
 
 
 @app.command()

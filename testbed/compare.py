@@ -33,6 +33,8 @@ def compare(watch: Watch, metrics: BlockMetrics, reached_ns: int) -> tuple[dict[
         )
     if watch.facts.shape is None:
         return _no_bound("not applicable: the protocol names no shape that has a bound"), {}
+    if any(fault.leaders is not None for fault in watch.scenario.fault):
+        return _no_bound("not applicable: a schedule says who leads"), {}
     if watch.scenario.network.model in RANDOM_MODELS:
         return _monte_carlo_bound(watch, metrics), {}
     return _block_by_block(watch, metrics), {}

@@ -70,7 +70,7 @@ def simulate(
         sky = build_sky(scenario)
     machine = assemble(sky.scenario, sky, protocol, observers)
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    with _interrupt_stops(machine), _no_collection():
+    with _interrupt_stops(machine), no_collection():
         with Guard(patience_s, last_resort):
             partial = _run(machine, seconds(scenario.duration_s), progress, enough, wall_s)
         # Still uninterrupted: a second Ctrl-C must not lose what the first one saved.
@@ -150,7 +150,7 @@ def _interrupt_stops(machine: Machine) -> Iterator[None]:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Events make millions of short-lived tuples and no cycles: looking for some costs a tenth of the run."""
     enabled = gc.isenabled()
     gc.disable()

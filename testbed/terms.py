@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from consensus.byzantine import Scheme
+from consensus.byzantine import TIMEOUTS_PER_ROUND, Schedule, Scheme
 from consensus.pacemaker import epoch_ns
 from consensus.protocols import load_protocol
 from consensus.replica import Lockstep, ProtocolFacts, Replica
@@ -40,7 +40,7 @@ def terms_of(scenario: Scenario, sky: Sky, protocol: type[Replica]) -> Terms:
         sign_ns=round(scenario.compute.sign_us * 1e3),
         verify_ns=round(scenario.compute.verify_us * 1e3),
         conditions=conditions_of(scenario, sky),
-        schemes=schemes_of(scenario, sky),
+        schemes=schemes_of(scenario, sky, protocol),
     )
 
 
@@ -93,16 +93,28 @@ def conditions_of(scenario: Scenario, sky: Sky) -> Conditions:
     )
 
 
-def schemes_of(scenario: Scenario, sky: Sky) -> tuple[Scheme, ...]:
+def schemes_of(scenario: Scenario, sky: Sky, protocol: type[Replica]) -> tuple[Scheme, ...]:
     """What the scenario's Byzantine replicas do."""
+    view_ns = view_ns_of(scenario, protocol.facts)
     return tuple(
-        _scheme(sky, number, fault) for number, fault in enumerate(scenario.fault) if fault.kind == "byzantine"
+        _scheme(sky, number, fault, view_ns) for number, fault in enumerate(scenario.fault) if fault.kind == "byzantine"
     )
 
 
-def _scheme(sky: Sky, number: int, fault: Fault) -> Scheme:
+def view_ns_of(scenario: Scenario, facts: ProtocolFacts) -> int:
+    """How long a view may last, in ns; 0 where there are none."""
+    timeout_ms = scenario.consensus.timeout_ms
+    if timeout_ms is not None:
+        return milliseconds(timeout_ms)
+    return round((facts.timeout_deltas or 0) * milliseconds(scenario.consensus.delta_ms))
+
+
+def _scheme(sky: Sky, number: int, fault: Fault, view_ns: int) -> Scheme:
     assert fault.behaviour is not None, "a byzantine fault has a behaviour"
     window, victims = window_of(fault), fault.victim_names
+    schedule = None
+    if fault.leaders is not None and fault.partitions is not None:
+        schedule = Schedule(fault.leaders, fault.partitions, TIMEOUTS_PER_ROUND * view_ns)
     return Scheme(
         number=number,
         behaviour=fault.behaviour,
@@ -111,6 +123,7 @@ def _scheme(sky: Sky, number: int, fault: Fault) -> Scheme:
         end_ns=window.end_ns,
         victims=None if victims is None else tuple(sorted(sky.target(victims).replicas)),
         delay_ns=None if fault.delay_ms is None else milliseconds(fault.delay_ms),
+        schedule=schedule,
     )
 
 

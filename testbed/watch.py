@@ -77,7 +77,7 @@ def watch_run(sky: Sky, protocol: type[Replica], terms: Terms, mempool: Mempool,
     checks: list[Check] = [
         Agreement(),
         CommitOrder(n),
-        Validity(protocol.facts, committee, notary, mempool),
+        Validity(protocol.facts, committee, notary, mempool, terms.leaders(protocol)),
         NoDoubleVote(protocol.facts, honest),
         CertificateSoundness(protocol.facts, committee, notary, honest),
     ]

@@ -12,12 +12,26 @@ from functools import partial
 from consensus.byzantine.confusion import Amnesia, ClockSkew
 from consensus.byzantine.lying import DoubleVote, Equivocate, Flood, Fork, InflateView, Replay, WrongSignature
 from consensus.byzantine.mining import PrivateAttack, SelfishMining
-from consensus.byzantine.split import Twins
+from consensus.byzantine.schedule import TIMEOUTS_PER_ROUND, Listener, Partition, Rounds, Schedule, Standpoint
+from consensus.byzantine.split import ScheduledTwins, Twins, all_but_last
 from consensus.byzantine.withholding import Silent, SilentLeader, Slow, WithholdBlock, WithholdCommit
 from consensus.byzantine.wrapper import Byzantine, Part, Scheme
-from consensus.replica import ProtocolFacts, Seat, StateMachine
+from consensus.replica import Replica, Seat, StateMachine
+from consensus.types import ReplicaId
 
-__all__ = ["BEHAVIOURS", "Byzantine", "Part", "Scheme", "corrupted"]
+__all__ = [
+    "BEHAVIOURS",
+    "TIMEOUTS_PER_ROUND",
+    "Byzantine",
+    "Part",
+    "Partition",
+    "Rounds",
+    "Schedule",
+    "Scheme",
+    "all_but_last",
+    "corrupted",
+    "listening",
+]
 
 BEHAVIOURS: dict[str, type[Byzantine]] = {
     behaviour.name: behaviour
@@ -44,20 +58,28 @@ BEHAVIOURS: dict[str, type[Byzantine]] = {
 
 
 def corrupted(
-    make: Callable[[Seat], StateMachine], facts: ProtocolFacts, schemes: Sequence[Scheme], deeds: Counter[int]
+    make: Callable[[Seat], StateMachine], protocol: type[Replica], schemes: Sequence[Scheme], deeds: Counter[int]
 ) -> Callable[[Seat], StateMachine]:
     """What makes a replica that follows all the schemes; a later one edits what the earlier ones say."""
     for scheme in schemes:
-        make = partial(_wrap, make, facts, scheme, deeds, scheme is schemes[-1])
+        make = partial(_wrap, make, protocol, scheme, deeds, scheme is schemes[-1])
     return make
 
 
 def _wrap(
     make: Callable[[Seat], StateMachine],
-    facts: ProtocolFacts,
+    protocol: type[Replica],
     scheme: Scheme,
     deeds: Counter[int],
     outermost: bool,
     seat: Seat,
 ) -> StateMachine:
-    return BEHAVIOURS[scheme.behaviour](Part(seat, facts, scheme, deeds, make, outermost))
+    part = Part(seat, protocol, scheme, deeds, make, outermost)
+    if scheme.schedule is None:
+        return BEHAVIOURS[scheme.behaviour](part)
+    return ScheduledTwins(part._replace(rounds=Rounds(scheme.schedule, protocol, seat.committee)))
+
+
+def listening(make: Callable[[Seat], StateMachine], rounds: Rounds, twin: ReplicaId) -> Callable[[Seat], StateMachine]:
+    """What makes an honest replica that does not hear those from whom it is apart, one of them a `twin`."""
+    return lambda seat: Listener(make(seat), Standpoint(rounds, seat.me), twin)

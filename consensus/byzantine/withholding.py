@@ -54,7 +54,7 @@ class WithholdCommit(Byzantine):
         return super().victims if self._scheme.victims is not None else frozenset({(self.me + 1) % self.n})
 
     def say(self, words: Send | Broadcast) -> Iterable[Effect]:
-        message, final = words.message, self._part.facts.final_phase
+        message, final = words.message, self._part.protocol.facts.final_phase
         votes = isinstance(message, Vote) and message.phase == final
         proofs = (each for each in message.certificates() if isinstance(each, QuorumCertificate) and each.signers)
         if not votes and not any(proof.phase == final for proof in proofs):

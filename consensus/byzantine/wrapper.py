@@ -12,9 +12,10 @@ from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
+from consensus.byzantine.schedule import Rounds, Schedule
 from consensus.effects import Broadcast, Effect, Fact, Send, SetTimer
 from consensus.messages import Block, Message, Payload
-from consensus.replica import NOTHING, ProtocolFacts, Recovered, Seat, StateMachine
+from consensus.replica import NOTHING, Recovered, Replica, Seat, StateMachine
 from consensus.types import ReplicaId
 
 
@@ -31,19 +32,23 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True):
     """Whom it is aimed at; None leaves that to the behaviour."""
     delay_ns: int | None = None
     """How late, or how far ahead; None leaves that to the behaviour."""
+    schedule: Schedule | None = None
+    """What happens in which round, for twins that follow one."""
 
 
 class Part(NamedTuple):
     """An adversary's part: who plays it, what is to be done, and where deeds are counted."""
 
     seat: Seat
-    facts: ProtocolFacts
+    protocol: type[Replica]
     scheme: Scheme
     deeds: Counter[int]
     make: Callable[[Seat], StateMachine]
     """Makes the replica that is to be corrupted."""
     outermost: bool = True
     """Whether nobody wraps this one in turn: then it lets no facts out."""
+    rounds: Rounds | None = None
+    """The scheme's schedule, if it has one."""
 
 
 class Byzantine:
@@ -55,7 +60,7 @@ class Byzantine:
     suits: ClassVar[Literal["all", "leaders", "mining"]] = "all"
     """Which protocols it means anything in."""
     takes: ClassVar[tuple[str, ...]] = ()
-    """Which of `victims` and `delay_ms` a scenario may give."""
+    """Which keys of its own a scenario may give."""
 
     def __init__(self, part: Part) -> None:
         self.inner = part.make(part.seat)
@@ -87,7 +92,7 @@ class Byzantine:
         seat = self._part.seat
         if seat.timeout_ns is not None:
             return seat.timeout_ns
-        return round(seat.delta_ns * (self._part.facts.timeout_deltas or 1))
+        return round(seat.delta_ns * (self._part.protocol.facts.timeout_deltas or 1))
 
     def deed(self) -> None:
         """Count one thing done that an honest replica would not have done."""

@@ -22,10 +22,15 @@ from consensus.protocols.tendermint_messages import (
     TendermintProposal,
 )
 from consensus.replica import Recovered, Seat
-from consensus.types import BlockId, Height, ReplicaId, View
+from consensus.types import BlockId, Committee, Height, ReplicaId, View
 
 TURNS = 1_000_000
 """How often every replica may lead one height: more rounds than any run can have."""
+
+
+def _stride(committee: Committee) -> int:
+    """From a height's first view to that of the next one."""
+    return TURNS * committee.n + 1
 
 
 class CatchingUp(ChainReplica):
@@ -34,7 +39,7 @@ class CatchingUp(ChainReplica):
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
-        self._stride = TURNS * seat.committee.n + 1
+        self._stride = _stride(seat.committee)
         self.view = self.first_view(Height(1))
         self.cast: dict[str, BlockId] = {}
         """My votes in this round."""
@@ -47,6 +52,12 @@ class CatchingUp(ChainReplica):
         self.polkas: dict[View, QuorumCertificate] = {}
         self.proofs: dict[Height, QuorumCertificate] = {}
         """Decisions whose blocks are still to come."""
+
+    @classmethod
+    def turn(cls, committee: Committee, view: int, height: int | None) -> int:
+        """Every height's first round goes to the next replica: height plus round."""
+        of_height, round_number = divmod(view, _stride(committee))
+        return of_height + round_number
 
     @abstractmethod
     def enter(self, view: View) -> None:

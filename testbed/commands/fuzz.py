@@ -12,23 +12,27 @@ import typer
 
 from consensus.protocols import load_protocol
 from testbed.commands.terminal import check_writable, print_json, print_table, uninterrupted
-from testbed.fuzz.campaign import Campaign, run_campaign, shrunk
+from testbed.fuzz.campaign import Campaign, run_campaign, shrunk, shrunk_schedule
 from testbed.fuzz.draw import Tables
+from testbed.fuzz.enumeration import ROUNDS, has_views, space_of
 from testbed.fuzz.trial import FEATURES, Trial
+from testbed.fuzz.twins_watch import FEATURES as TWINS_FEATURES
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
-def fuzz_protocol(protocol: str, seed: int, runs: int | None, minutes: float | None, out: Path, as_json: bool) -> int:
-    """Draw, run, report; shrink the first failure and write it down."""
+def fuzz_protocol(
+    protocol: str, seed: int, runs: int | None, minutes: float | None, schedules: int, out: Path, as_json: bool
+) -> int:
+    """Enumerate, draw, run, report; shrink the first failure and write it down."""
     try:
-        load_protocol(protocol)
+        schedules = schedules if has_views(load_protocol(protocol)) else 0
     except LookupError as error:
         raise typer.BadParameter(str(error), param_hint="PROTOCOL") from None
     check_writable(out, "--out")
     line = _Line(runs, minutes) if sys.stderr.isatty() else None
     seconds = None if minutes is None else 60 * minutes
-    campaign = run_campaign(protocol, seed=seed, runs=runs, seconds=seconds, progress=line)
+    campaign = run_campaign(protocol, seed=seed, runs=runs, seconds=seconds, schedules=schedules, progress=line)
     if line is not None:
         line.clear()
     with uninterrupted():
@@ -46,12 +50,15 @@ def fuzz_protocol(protocol: str, seed: int, runs: int | None, minutes: float | N
 
 def _failure(campaign: Campaign, out: Path) -> dict[str, Any] | None:
     """The first failure, made small and written down; None if there was none."""
-    number = campaign.first_failure
+    number, kind, made_small = campaign.twins.first_failure, "twins", shrunk_schedule
+    if number is None:
+        number, kind, made_small = campaign.first_failure, str(campaign.seed), shrunk
     if number is None:
         return None
-    print(f"scenario {number} fails; making it smaller …", file=sys.stderr)
-    tables, trial = shrunk(campaign, number)
-    file = out / f"fuzz-{campaign.protocol.rpartition(':')[2]}-{campaign.seed}-{number}.toml"
+    what = "Twins schedule" if kind == "twins" else "scenario"
+    print(f"{what} {number} fails; making it smaller …", file=sys.stderr)
+    tables, trial = made_small(campaign, number)
+    file = out / f"fuzz-{campaign.protocol.rpartition(':')[2]}-{kind}-{number}.toml"
     file.write_text(_scenario_text(campaign, tables, trial))
     return {
         "number": number,
@@ -81,6 +88,11 @@ def _report(campaign: Campaign) -> dict[str, Any]:
         "blocks": campaign.blocks,
         "scenarios_with": {name: campaign.features[name] for name in FEATURES},
         "adversaries": dict(sorted(campaign.behaviours.items())),
+        "twins": {
+            "schedules": campaign.twins.schedules,
+            "rounds": ROUNDS,
+            "schedules_with": {name: campaign.twins.features[name] for name in TWINS_FEATURES},
+        },
     }
 
 
@@ -99,7 +111,17 @@ def _table(campaign: Campaign) -> Any:
     table.add_row("that failed", f"{len(campaign.failures):,}")
     table.add_row("blocks committed", f"{campaign.blocks:,}")
     table.add_row("deliveries", f"{campaign.deliveries:,}")
-    return Group(f"[bold]fuzz {campaign.protocol}[/], seed {campaign.seed}", "", table)
+    title = f"[bold]fuzz {campaign.protocol}[/], seed {campaign.seed}"
+    if not campaign.twins.schedules:
+        return Group(title, "", table)
+    n = space_of(load_protocol(campaign.protocol)).committee.n
+    twins = Table(box=None)
+    twins.add_column(f"Twins schedules, {ROUNDS} rounds, n = {n}")
+    twins.add_column(f"{campaign.twins.schedules:,}", justify="right")
+    for name in TWINS_FEATURES:
+        twins.add_row(f"with {name}", f"{campaign.twins.features[name]:,}")
+    twins.add_row("that failed", f"{len(campaign.twins.failures):,}")
+    return Group(title, "", twins, "", table)
 
 
 class _Line:
@@ -116,7 +138,8 @@ class _Line:
             self._shown_s = now_s
             minutes = f" / {self._minutes:g} min" if self._minutes is not None else ""
             passed = f"{(now_s - self._began_s) / 60:.1f}{minutes or ' min'}"
-            self._write(f"{campaign.runs:,}{self._goal} scenarios   {campaign.blocks:,} blocks   {passed}")
+            schedules = f"{campaign.twins.schedules:,} Twins schedules   " if campaign.twins.schedules else ""
+            self._write(f"{schedules}{campaign.runs:,}{self._goal} scenarios   {campaign.blocks:,} blocks   {passed}")
 
     def clear(self) -> None:
         """Leave nothing behind."""

@@ -10,11 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import count
+from functools import partial
+from itertools import chain, count
 from typing import Any
 
 from consensus.protocols import load_protocol
+from testbed.fuzz.arena import Arena
 from testbed.fuzz.draw import Tables, draw, is_bearable
+from testbed.fuzz.enumeration import STRETCH, Enumeration, play_stretch, space_of
 from testbed.fuzz.shrink import shrink
 from testbed.fuzz.trial import Trial, attempt
 from testbed.scenario import ScenarioError
@@ -33,6 +36,8 @@ class Campaign:
     behaviours: Counter[str] = field(default_factory=Counter)
     failures: dict[int, Trial] = field(default_factory=dict)
     """By the scenario's number."""
+    twins: Enumeration = field(default_factory=Enumeration)
+    """The Twins schedules, which are enumerated and not drawn."""
     interrupted: bool = False
     """Whether Ctrl-C ended it before its time."""
 
@@ -47,9 +52,18 @@ class Campaign:
             self.failures[number] = trial
 
     @property
+    def failed(self) -> bool:
+        """Whether anything has."""
+        return bool(self.failures or self.twins.failures)
+
+    @property
     def first_failure(self) -> int | None:
         """The lowest number of a scenario that failed: the same, however many cores there are."""
         return min(self.failures, default=None)
+
+
+Task = tuple[Callable[[Any], None], Callable[..., Any], tuple[Any, ...]]
+"""What takes the result; what is to be done, and with which arguments."""
 
 
 def run_campaign(
@@ -58,29 +72,32 @@ def run_campaign(
     seed: int,
     runs: int | None,
     seconds: float | None = None,
+    schedules: int = 0,
     processes: int | None = None,
     progress: Callable[[Campaign], None] | None = None,
 ) -> Campaign:
-    """Scenarios 0, 1, … of the campaign with this seed, up to `runs` of them or for so many seconds.
+    """The first `schedules` Twins schedules; then scenarios 0, 1, … of the campaign with this seed, up to `runs` of
+    them or for so many seconds.
 
     After a failure nothing new begins. Ctrl-C ends it early, with what was seen so far.
     """
     campaign = Campaign(protocol, seed)
     deadline_s = None if seconds is None else time.monotonic() + seconds
-    numbers: Iterator[int] = count() if runs is None else iter(range(runs))
+    tasks = chain(_enumerated(campaign, schedules), _drawn(campaign, count() if runs is None else range(runs)))
     processes = processes or os.cpu_count() or 1
     with ProcessPoolExecutor(processes, initializer=_prepare, initargs=(list(sys.path),)) as pool:
-        pending: dict[Future[Trial], int] = {}
+        pending: dict[Future[Any], Callable[[Any], None]] = {}
         try:
             while True:
-                over = campaign.failures or (deadline_s is not None and time.monotonic() >= deadline_s)
-                while not over and len(pending) < 2 * processes and (number := next(numbers, None)) is not None:
-                    pending[pool.submit(_attempt_drawn, protocol, seed, number)] = number
+                over = campaign.failed or (deadline_s is not None and time.monotonic() >= deadline_s)
+                while not over and len(pending) < 2 * processes and (task := next(tasks, None)) is not None:
+                    take, do, arguments = task
+                    pending[pool.submit(do, *arguments)] = take
                 if not pending:
                     return campaign
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
-                    campaign.add(pending.pop(future), future.result())
+                    pending.pop(future)(future.result())
                 if progress is not None:
                     progress(campaign)
         except KeyboardInterrupt:
@@ -89,10 +106,34 @@ def run_campaign(
             return campaign
 
 
+def _enumerated(campaign: Campaign, schedules: int) -> Iterator[Task]:
+    for begin in range(0, schedules, STRETCH):
+        end = min(begin + STRETCH, schedules)
+        yield campaign.twins.add, play_stretch, (campaign.protocol, begin, end)
+
+
+def _drawn(campaign: Campaign, numbers: count[int] | range) -> Iterator[Task]:
+    for number in numbers:
+        yield partial(campaign.add, number), _attempt_drawn, (campaign.protocol, campaign.seed, number)
+
+
 def shrunk(campaign: Campaign, number: int) -> tuple[Tables, Trial]:
     """A smaller scenario that fails as scenario `number` did, and what came of it."""
     tables = draw(campaign.protocol, campaign.seed, number)
-    wanted = set(campaign.failures[number].failed)
+    return _shrunk(campaign, tables, set(campaign.failures[number].failed))
+
+
+def shrunk_schedule(campaign: Campaign, number: int) -> tuple[Tables, Trial]:
+    """A smaller scenario that fails as Twins schedule `number` did, and what came of it.
+
+    As hosts run it the same must fail; else there is nothing to make smaller, and no check that failed.
+    """
+    arena = Arena(load_protocol(campaign.protocol), space_of(load_protocol(campaign.protocol)))
+    tables = arena.tables(campaign.protocol, campaign.twins.failures[number])
+    return _shrunk(campaign, tables, set(attempt(tables).failed))
+
+
+def _shrunk(campaign: Campaign, tables: Tables, wanted: set[str]) -> tuple[Tables, Trial]:
     facts = load_protocol(campaign.protocol).facts
 
     def fails(candidate: Tables) -> bool:
@@ -101,7 +142,7 @@ def shrunk(campaign: Campaign, number: int) -> tuple[Tables, Trial]:
         except ScenarioError:
             return False
 
-    smallest = shrink(tables, fails)
+    smallest = shrink(tables, fails) if wanted else tables
     return smallest, attempt(smallest)
 
 

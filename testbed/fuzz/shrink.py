@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from typing import Any
 
 from testbed.fuzz.draw import Tables, size
 
@@ -68,17 +69,27 @@ def _without_one(tables: Tables) -> Iterator[Tables]:
 
 
 def _lesser(fault: Tables) -> Iterator[Tables]:
-    """The same fault for one replica less, or for half as long."""
+    """The same fault for one replica less, for one round less or one undivided, or for half as long."""
     for names in _NAMES:
         listed = fault.get(names, ())
         if len(listed) > 1:
             for left_out in range(len(listed)):
-                yield {**fault, names: listed[:left_out] + listed[left_out + 1 :]}
+                yield {**fault, names: _without(listed, left_out)}
+    for number, groups in enumerate(fault.get("partitions", ())):
+        if len(fault["partitions"]) > 1:
+            yield fault | {key: _without(fault[key], number) for key in ("leaders", "partitions")}
+        if len(groups) > 1:
+            everybody = sorted(node for group in groups for node in group)
+            yield {**fault, "partitions": _without(fault["partitions"], number, [everybody])}
     window = fault["window_s"]
     if len(window) == 2 and window[1] - window[0] > 0.05:
         middle_s = round((window[0] + window[1]) / 2, 3)
         yield {**fault, "window_s": [window[0], middle_s]}
         yield {**fault, "window_s": [middle_s, window[1]]}
+
+
+def _without(listed: list[Any], number: int, *instead: Any) -> list[Any]:
+    return [*listed[:number], *instead, *listed[number + 1 :]]
 
 
 def _plain(tables: Tables) -> Tables:

@@ -4,14 +4,21 @@ from collections.abc import Iterator
 
 from consensus.byzantine import BEHAVIOURS
 from testbed.scenario.check_protocol import is_lottery
+from testbed.scenario.check_schedule import check_schedule
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import Mistake, readable
 from testbed.scenario.models import Fault
 from testbed.scenario.places import Places
 from testbed.scenario.quantities import Choice
 
-_OWN_KEYS = {"rate": "loss", "delay_ms": "slow", "behaviour": "byzantine", "victims": "byzantine"}
-_OPTIONAL = ("victims",)
+_NEEDS = {"loss": "rate", "slow": "delay_ms", "byzantine": "behaviour"}
+_OF_BEHAVIOURS = ("victims", "delay_ms", "leaders", "partitions")
+_KINDS = {
+    "rate": ("loss",),
+    "behaviour": ("byzantine",),
+    **dict.fromkeys(_OF_BEHAVIOURS, ("byzantine",)),
+    "delay_ms": ("slow", "byzantine"),
+}
 _ON_LINKS = ("outage", "loss", "slow")
 
 
@@ -21,15 +28,17 @@ def check_fault(places: Places, fault: Fault, path: KeyPath) -> Iterator[Mistake
     yield from readable(_behaviour(places, fault, path))
     yield from readable(_targets(places, fault, path))
     yield from readable(_window(places, fault, path))
+    yield from readable(check_schedule(places, fault, path))
 
 
 def _keys(fault: Fault, path: KeyPath) -> Iterator[Mistake]:
-    for key, kind in _OWN_KEYS.items():
+    needed = _NEEDS.get(fault.kind)
+    if needed is not None and getattr(fault, needed) is None:
+        yield Mistake((*path, needed), f'missing; kind = "{fault.kind}" needs it')
+    for key, kinds in _KINDS.items():
         value = getattr(fault, key)
-        if value is None and fault.kind == kind and key not in _OPTIONAL:
-            yield Mistake((*path, key), f'missing; kind = "{kind}" needs it')
-        elif value is not None and fault.kind != kind and (key, fault.kind) != ("delay_ms", "byzantine"):
-            yield Mistake((*path, key), f'belongs to kind = "{kind}", not to kind = "{fault.kind}"', value)
+        if value is not None and fault.kind not in kinds:
+            yield Mistake((*path, key), f'belongs to kind = "{kinds[0]}", not to kind = "{fault.kind}"', value)
 
 
 def _behaviour(places: Places, fault: Fault, path: KeyPath) -> Iterator[Mistake]:
@@ -42,7 +51,7 @@ def _behaviour(places: Places, fault: Fault, path: KeyPath) -> Iterator[Mistake]
         text = Choice().refusal(name, tuple(BEHAVIOURS))
         yield Mistake((*path, "behaviour"), text, name)
         return
-    for key in ("victims", "delay_ms"):
+    for key in _OF_BEHAVIOURS:
         if getattr(fault, key) is not None and key not in behaviour.takes:
             yield Mistake((*path, key), f'means nothing to behaviour = "{name}"', getattr(fault, key))
     for index, victim in enumerate(fault.victim_names or ()):

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 
 from consensus.protocols import load_protocol, protocol_names
-from consensus.replica import Lottery
+from consensus.replica import Lottery, ProtocolFacts
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import Mistake
 from testbed.scenario.outside import load_from
@@ -99,7 +99,13 @@ def check_quorum(places: Places) -> Iterator[Mistake]:
 
 def is_lottery(name: str) -> bool:
     """Whether blocks of this protocol are mined."""
+    facts = facts_of(name)
+    return facts is not None and isinstance(facts.shape, Lottery)
+
+
+def facts_of(name: str) -> ProtocolFacts | None:
+    """What is known of a protocol; None if there is no such protocol, which has its own check."""
     try:
-        return isinstance(load_protocol(name).facts.shape, Lottery)
+        return load_protocol(name).facts
     except LookupError:
-        return False  # the protocol has its own check
+        return None

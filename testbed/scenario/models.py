@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, WithJsonSchema
+from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, Strict, WithJsonSchema
 
 from testbed.scenario.base import Table
 from testbed.scenario.mistakes import Mistake, ScenarioError, Sources
@@ -117,6 +117,17 @@ class Compute(Table):
     """Time to check one signature."""
 
 
+_Number = Annotated[int, Strict()]
+Replicas = Annotated[
+    tuple[_Number, ...],
+    Allowed("a list of replica numbers, one for each round", kind=""),
+]
+Partitions = Annotated[
+    tuple[tuple[tuple[_Number, ...], ...], ...],
+    Allowed("for each round a list of groups of nodes, such as [[0, 1, 4], [2, 3]]", kind=""),
+]
+
+
 class Fault(Table):
     """Something that goes wrong for a while."""
 
@@ -139,6 +150,12 @@ class Fault(Table):
     """kind = "byzantine": what the target does; `quorbit protocols --adversaries` lists what it can do."""
     victims: Names | None = None
     """kind = "byzantine": whom some behaviours are aimed at, named as targets are."""
+    leaders: Replicas | None = None
+    """behaviour = "twins": who leads round 1, 2, … of a schedule. A round is a view; in pbft view plus height, in
+    tendermint height plus round."""
+    partitions: Partitions | None = None
+    """behaviour = "twins": for each of these rounds the groups of nodes that hear each other. Nodes 0 to n-1 are the
+    replicas, node n is the second copy; after the last round everybody hears everybody."""
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from consensus.protocols.hotstuff import HotStuff
 from consensus.protocols.longest_chain import LongestChain, Mined
 from consensus.protocols.pbft import Pbft, PrePrepare
 from consensus.protocols.pbft_view_change import COMMIT, PREPARE
-from consensus.replica import NOTHING, ProtocolFacts, Seat
+from consensus.replica import NOTHING, Replica, Seat
 from consensus.types import BlockId, Committee, Height, ReplicaId, View
 
 N, ME, DELTA_NS = 5, ReplicaId(1), 100
@@ -60,7 +60,7 @@ class Puppet:
 class Stage:
     """One adversary around a puppet."""
 
-    def __init__(self, *behaviours: str, facts: ProtocolFacts = Pbft.facts, parameters: Any = None, **scheme: Any):
+    def __init__(self, *behaviours: str, protocol: type[Replica] = Pbft, parameters: Any = None, **scheme: Any):
         Puppet.made = []
         seat = Seat(
             me=ME,
@@ -77,7 +77,7 @@ class Stage:
             Scheme(**{"number": number, "behaviour": name, "replicas": (ME,), "begin_ns": 0, "end_ns": None, **scheme})
             for number, name in enumerate(behaviours)
         ]
-        self.adversary = corrupted(Puppet, facts, schemes, self.deeds)(seat)
+        self.adversary = corrupted(Puppet, protocol, schemes, self.deeds)(seat)
         self.puppet = Puppet.made[0]
 
     def says(self, *wants: Effect, now_ns: int = 0) -> list[Effect]:
@@ -108,16 +108,16 @@ def to_others(effects: Sequence[Effect]) -> list[tuple[int, Message]]:
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
 def test_what_is_neither_said_nor_a_fact_passes_and_facts_do_not(name: str) -> None:
-    facts = LongestChain.facts if BEHAVIOURS[name].suits == "mining" else Pbft.facts
-    stage = Stage(name, facts=facts)
+    protocol = LongestChain if BEHAVIOURS[name].suits == "mining" else Pbft
+    stage = Stage(name, protocol=protocol)
     kept = Persist("promise", BLOCK)
     assert stage.says(Entered(View(2)), kept, Adopted(GENESIS), Committed(GENESIS)) == [kept]
 
 
 @pytest.mark.parametrize("name", sorted(set(BEHAVIOURS) - {"clock_skew", "amnesia"}))
 def test_outside_its_window_an_adversary_is_honest(name: str) -> None:
-    facts = LongestChain.facts if BEHAVIOURS[name].suits == "mining" else Pbft.facts
-    stage = Stage(name, facts=facts, begin_ns=10, end_ns=20)
+    protocol = LongestChain if BEHAVIOURS[name].suits == "mining" else Pbft
+    stage = Stage(name, protocol=protocol, begin_ns=10, end_ns=20)
     for now_ns in (9, 20):
         for words in (Broadcast(PROPOSAL), Broadcast(VOTE), Send(ReplicaId(3), VOTE)):
             assert sent(stage.says(words, now_ns=now_ns)) == sent([words])
@@ -226,7 +226,7 @@ def test_votes_for_whatever_others_vote_for() -> None:
 
 def test_a_fork_below_the_newest_certificate() -> None:
     """The new block's parent is its grandparent, with the certificate of that one."""
-    stage = Stage("fork", facts=HotStuff.facts)
+    stage = Stage("fork", protocol=HotStuff)
     blocks, certificates = [GENESIS], [genesis_certificate("vote")]
     for height in (1, 2, 3):
         block = Block(blocks[-1].id, Height(height), View(height), ReplicaId(height), Payload(0, 0, 0))
@@ -320,7 +320,7 @@ class Mine(Stage):
 
 
 def test_selfish_mining_is_eyal_and_sirers_algorithm_1() -> None:
-    mine = Mine("selfish_mining", facts=LongestChain.facts)
+    mine = Mine("selfish_mining", protocol=LongestChain)
     assert mine.others_find(1, adopted=True) == []
     # One ahead, and others find one: both branches are public. The next decides.
     assert mine.finds(2) == []
@@ -340,7 +340,7 @@ def test_selfish_mining_is_eyal_and_sirers_algorithm_1() -> None:
 
 def test_a_private_attack_publishes_when_others_think_they_are_final() -> None:
     parameters = LongestChain.Parameters(confirmations=2)
-    mine = Mine("private_attack", facts=LongestChain.facts, parameters=parameters)
+    mine = Mine("private_attack", protocol=LongestChain, parameters=parameters)
     assert [mine.finds(1), mine.finds(2), mine.finds(3)] == [[], [], []]
     assert mine.others_find(1) == []
     assert mine.others_find(2) == [1, 2, 3]

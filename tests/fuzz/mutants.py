@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from consensus.effects import Persist
-from consensus.messages import GENESIS
+from consensus.messages import GENESIS, Block, Timeout
+from consensus.protocols.hotstuff import HotStuff
+from consensus.protocols.hotstuff2 import HotStuff2
+from consensus.protocols.jolteon import Jolteon
+from consensus.protocols.pbft import Pbft
 from consensus.protocols.simplex import Simplex
+from consensus.protocols.streamlet import Streamlet
 from consensus.protocols.tendermint import Tendermint
 from consensus.protocols.tendermint_messages import PRECOMMIT
+from consensus.replica import Replica, Seat
+from consensus.types import ReplicaId, View
 
 
 class ForgetfulSimplex(Simplex):
@@ -31,3 +40,75 @@ class SurprisedTendermint(Tendermint):
         if timer == PRECOMMIT:
             raise ValueError("nobody told me that\nrounds can fail")
         super().on_timer(timer)
+
+
+class FastJolteon(Jolteon):
+    """It commits a certified parent, however many views lie between (the Fast-HotStuff attack, T1)."""
+
+    def _linked(self, child: Block, parent: Block) -> bool:
+        return True
+
+
+class FastHotStuff2(HotStuff2):
+    """The same, with HotStuff-2's locks."""
+
+    def _linked(self, child: Block, parent: Block) -> bool:
+        return True
+
+
+class FinalizingSimplex(Simplex):
+    """It votes to finalize a view that it has voted to nullify."""
+
+    def _nullify(self) -> None:
+        super()._nullify()
+        self.nullified = View(0)
+
+
+class LocklessTendermint(Tendermint):
+    """It forgets at each round's end what it is locked on (amnesia)."""
+
+    def enter(self, view: View) -> None:
+        self.locked = None
+        super().enter(view)
+
+
+class DeafJolteon(Jolteon):
+    """It does not count timeouts: whoever is left behind stays there."""
+
+    def _on_timeout(self, sender: ReplicaId, timeout: Timeout) -> None:
+        pass
+
+
+class _Fewer(Replica):
+    """Votes of one replica too few are a quorum."""
+
+    def __init__(self, seat: Seat) -> None:
+        committee = replace(seat.committee, quorum=seat.committee.quorum - 1)
+        super().__init__(replace(seat, committee=committee))
+
+
+class FewerPbft(_Fewer, Pbft): ...
+
+
+class FewerHotStuff(_Fewer, HotStuff): ...
+
+
+class FewerStreamlet(_Fewer, Streamlet): ...
+
+
+class FewerTendermint(_Fewer, Tendermint): ...
+
+
+class RaisingHotStuff(HotStuff):
+    """It raises when a view was given up."""
+
+    def _on_timeout(self, sender: ReplicaId, timeout: Timeout) -> None:
+        raise ValueError("nobody told me that\nviews can fail")
+
+
+class EndlessHotStuff(HotStuff):
+    """It never returns when a view was given up."""
+
+    def _on_timeout(self, sender: ReplicaId, timeout: Timeout) -> None:
+        while True:
+            pass

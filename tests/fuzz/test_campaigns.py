@@ -55,7 +55,7 @@ def test_a_broken_rule_is_found_and_repeats_with_one_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     name = f"{MUTANTS}:{mutant}"
-    arguments = ["fuzz", name, "--runs", "400", "--seed", str(seed), "--out", "found", "--json"]
+    arguments = ["fuzz", name, "--twins", "0", "--runs", "400", "--seed", str(seed), "--out", "found", "--json"]
     assert main(arguments) == 1
     out, err = capsys.readouterr()
     report = json.loads(out)

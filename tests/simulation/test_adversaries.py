@@ -126,7 +126,7 @@ def test_an_adversary_is_found_by_plane_shell_and_operator() -> None:
             ],
         }
     )
-    schemes = schemes_of(scenario, build_sky(scenario))
+    schemes = schemes_of(scenario, build_sky(scenario), Pbft)
     assert [set(scheme.replicas) for scheme in schemes] == list(targets.values())
     assert {(scheme.begin_ns, scheme.end_ns) for scheme in schemes} == {(10**9, 2 * 10**9)}
 
