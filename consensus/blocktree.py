@@ -27,10 +27,11 @@ class BlockTree:
     def get(self, block_id: BlockId, height: Height) -> Block | None:
         """The block of that name and height, if it is held."""
         block = self._open.get(block_id)
-        if block is None and 0 <= height < len(self._final) and self._final[height].id == block_id:
-            return self._final[height]
-        # A block that names its parent with a wrong height has no such parent.
-        return block if block is not None and block.height == height else None
+        if block is not None:
+            # A block that names its parent with a wrong height has no such parent.
+            return block if block.height == height else None
+        final = self._final
+        return final[height] if 0 <= height < len(final) and final[height].id == block_id else None
 
     def parent(self, block: Block) -> Block:
         """The parent of a held block. Raises `KeyError` for genesis and for blocks that are not held."""

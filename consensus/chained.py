@@ -68,7 +68,7 @@ class ChainedReplica(ChainReplica):
         self.entered_by: TimeoutCertificate | None = None
         assert self.facts.timeout_deltas is not None, "there are views to time out"
         self._timeout_ns = timeout_ns(seat, self.facts.timeout_deltas)
-        self._pace = ProposalPace(seat, self._timeout_ns)
+        self._pace = ProposalPace.of(seat, self._timeout_ns)
         self._votes = Tally(seat.committee.quorum)
         self._timeouts = TimeoutTally(seat.committee.quorum)
         self._turn_began_ns = 0
@@ -174,11 +174,12 @@ class ChainedReplica(ChainReplica):
 
     def _learn(self, certificate: QuorumCertificate) -> None:
         """Take in the certificate of a held block, if it is newer than all before."""
-        newest = self.tree.get(certificate.block, certificate.height)
-        if newest is None or certificate.view <= self.high.view:
+        if certificate.view <= self.high.view:
             return
-        self.high = certificate
-        self._on_certified(newest)
+        newest = self.tree.get(certificate.block, certificate.height)
+        if newest is not None:
+            self.high = certificate
+            self._on_certified(newest)
 
     def _commit_chain(self, newest: Block, length: int) -> None:
         """Commit the first of `length` certified blocks that end with `newest`, if each is linked to its parent."""

@@ -34,22 +34,28 @@ def epoch_ns(timeout_ns: int | None, delta_ns: int, default_deltas: float, param
     return max(1, length_ns, round(parameters.block_interval_ms * 1e6))
 
 
-class ProposalPace:
+class ProposalPace(msgspec.Struct, frozen=True):
     """When a leader may propose: not before the block interval is over, and not an empty block if it need not.
 
     An idle leader still proposes when half the view's time is over, so that its followers see it alive.
     """
 
-    def __init__(self, seat: Seat, view_timeout_ns: int) -> None:
-        self._interval_ns: int = round(seat.parameters.block_interval_ms * 1e6)
-        self._propose_empty: bool = seat.parameters.propose_empty
-        self._patience_ns = view_timeout_ns // 2
-        self._poll_ns = max(1, min(self._patience_ns, seat.delta_ns) // 16)
+    interval_ns: int
+    propose_empty: bool
+    patience_ns: int
+    poll_ns: int
+
+    @classmethod
+    def of(cls, seat: Seat, view_timeout_ns: int) -> ProposalPace:
+        """That of a replica whose views last so long."""
+        own, patience_ns = seat.parameters, view_timeout_ns // 2
+        poll_ns = max(1, min(patience_ns, seat.delta_ns) // 16)
+        return cls(round(own.block_interval_ms * 1e6), own.propose_empty, patience_ns, poll_ns)
 
     @property
     def longest_wait_ns(self) -> int:
         """How long after the beginning of its turn a leader proposes at the latest."""
-        return max(self._interval_ns, 0 if self._propose_empty else self._patience_ns + self._poll_ns)
+        return max(self.interval_ns, 0 if self.propose_empty else self.patience_ns + self.poll_ns)
 
     def wait_ns(self, now_ns: int, since_ns: int, previous_ns: int, anything_to_say: bool) -> int:
         """How long to wait before asking again; 0 means propose now.
@@ -57,9 +63,9 @@ class ProposalPace:
         `since_ns` is when this leader's turn began, `previous_ns` when the block before this one was made or
         first seen, `anything_to_say` whether there are transactions to propose or to push towards finality.
         """
-        interval_ns = previous_ns + self._interval_ns - now_ns
+        interval_ns = previous_ns + self.interval_ns - now_ns
         if interval_ns > 0:
             return interval_ns
-        if self._propose_empty or anything_to_say or now_ns - since_ns >= self._patience_ns:
+        if self.propose_empty or anything_to_say or now_ns - since_ns >= self.patience_ns:
             return 0
-        return self._poll_ns
+        return self.poll_ns

@@ -110,9 +110,7 @@ class Guard:
             ticks = ticks + 1 if frame is not None and frame is seen else 0
             seen, frame = frame, None
             if ticks >= _TICKS:
-                _interrupt(self._guarded)
-                if self._main:
-                    signal.pthread_kill(self._guarded, signal.SIGURG)
+                interrupt(self._guarded, asleep=self._main)
             if ticks >= _TICKS + _GRACE_TICKS and self._last_resort is not None:
                 self._last_resort(self._overdue(_stack_of(self._guarded)))
 
@@ -129,6 +127,8 @@ def _stack_of(thread: int) -> Places:
     return list(traceback.walk_stack(sys._current_frames()[thread]))[::-1]
 
 
-def _interrupt(thread: int) -> None:
-    """Have `OverdueError` raised in a thread as soon as it runs Python again."""
+def interrupt(thread: int, *, asleep: bool) -> None:
+    """Have `OverdueError` raised in a thread as soon as it runs Python again, `asleep` or not if it handles SIGURG."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(OverdueError))
+    if asleep:
+        signal.pthread_kill(thread, signal.SIGURG)

@@ -31,7 +31,10 @@ Partition = tuple[tuple[int, ...], ...]
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """Who leads which round, and who hears whom in it; the first round is number 1."""
+    """Who leads which round, and who hears whom in it; the first round is number 1.
+
+    Where views outlast blocks, a view's leader is the one of the round of its first block.
+    """
 
     leaders: tuple[int, ...]
     partitions: tuple[Partition, ...]
@@ -49,7 +52,7 @@ class Rounds:
         self._last_phase = None if isinstance(protocol.facts.shape, Chained) else protocol.facts.final_phase
 
     def leader(self, committee: Committee, view: View) -> ReplicaId:
-        """The `Leaders` of this schedule. Where views outlast blocks, it is the leader of the view's first block."""
+        """The `Leaders` of this schedule."""
         number, leaders = self.place(view, 1), self._schedule.leaders
         return ReplicaId(leaders[number - 1]) if 1 <= number <= len(leaders) else round_robin(committee, view)
 
@@ -61,14 +64,14 @@ class Rounds:
 
     def round_of(self, message: Message) -> int | None:
         """The round that a message says it belongs to; None if it does not say."""
+        if type(message) is Vote:
+            number = self._turn(self._committee, message.view, message.height)
+            return number + 1 if number is not None and message.phase == self._last_phase else number
         block = message.proposes()
         view, height = getattr(message, "view", None), getattr(message, "height", None)
         if block is not None:
             view, height = block.view if view is None else view, block.height
-        number = None if view is None else self._turn(self._committee, view, height)
-        if number is not None and type(message) is Vote and message.phase == self._last_phase:
-            return number + 1
-        return number
+        return None if view is None else self._turn(self._committee, view, height)
 
     def passes(self, number: int, speaker: int, listener: int, now_ns: int) -> bool:
         """Whether what one node says in a round reaches another one."""

@@ -98,7 +98,7 @@ class Pbft(ViewChanging):
         super().__init__(seat)
         parameters: PbftParameters = seat.parameters
         self._window, self._checkpoint_interval = parameters.window, parameters.checkpoint_interval
-        self._pace = ProposalPace(seat, self._timeout_ns)
+        self._pace = ProposalPace.of(seat, self._timeout_ns)
         self._turn_began_ns = self._proposed_ns = 0
         self._proposed: Block | None = None
         self._votes = Tally(seat.committee.quorum)

@@ -59,7 +59,7 @@ class NotarizingReplica(ChainReplica):
         """The notarized chain with which this view was entered: always of length `view - 1`."""
         assert self.facts.timeout_deltas is not None, "there are views to time out"
         timer_ns = timeout_ns(seat, self.facts.timeout_deltas)
-        self._pace = ProposalPace(seat, timer_ns)
+        self._pace = ProposalPace.of(seat, timer_ns)
         self._timer_ns = timer_ns + self._pace.longest_wait_ns
         self._proposed = View(0)
         self._turn_began_ns = self._parent_seen_ns = 0

@@ -30,6 +30,7 @@ from consensus.pacemaker import ProposalPace
 from consensus.protocols.tendermint_catch_up import CatchingUp
 from consensus.protocols.tendermint_messages import (
     NIL,
+    NOBODY,
     PRECOMMIT,
     PREVOTE,
     PROPOSE,
@@ -74,7 +75,7 @@ class Tendermint(CatchingUp):
         self._proposed: TendermintProposal | None = None
         self._waiting: dict[str, View] = {}
         self._timeouts = Timeouts(seat)
-        self._pace = ProposalPace(seat, self._timeouts.propose_ns)
+        self._pace = ProposalPace.of(seat, self._timeouts.propose_ns)
         self._turn_began_ns = self._seen_ns = 0
 
     @property
@@ -113,7 +114,7 @@ class Tendermint(CatchingUp):
         elif self._waiting.get(timer) != self.view:
             return
         elif timer == PRECOMMIT:  # line 65
-            self.over = self._ballot(self.view, PRECOMMIT).round_certificate(self.view, self.height)
+            self.over = self.ballots.get((self.view, PRECOMMIT), NOBODY).round_certificate(self.view, self.height)
             self.enter(View(self.view + 1))
         elif timer == self.step:  # lines 57 and 61
             self._vote(PREVOTE if timer == PROPOSE else PRECOMMIT, NIL)
@@ -209,9 +210,11 @@ class Tendermint(CatchingUp):
         if vote.phase not in (PREVOTE, PRECOMMIT) or vote.height != self.height_of(vote.view):
             self.reject(sender, Reason.MALFORMED)
             return
-        if (vote.view, vote.phase) not in self.ballots and not may_open(self.ballots, sender):
-            return
-        ballot = self._ballot(vote.view, vote.phase)
+        ballot = self.ballots.get((vote.view, vote.phase))
+        if ballot is None:
+            if not may_open(self.ballots, sender):
+                return
+            ballot = self.ballots[vote.view, vote.phase] = Ballot()
         count = ballot.add(sender, vote)
         if count == 0:
             if ballot.votes[sender].block != vote.block:
@@ -229,18 +232,13 @@ class Tendermint(CatchingUp):
         elif quorum in (count, len(ballot.votes)):
             self.advance()
 
-    def _ballot(self, view: View, phase: str) -> Ballot:
-        ballot = self.ballots.get((view, phase))
-        if ballot is None:
-            ballot = self.ballots[view, phase] = Ballot()
-        return ballot
-
     def advance(self) -> None:
         """Whatever now holds in this round, in the order of the paper."""
         proposal = self.proposals.get(self.view)
         if proposal is not None and self.step == PROPOSE:
             self.answer(proposal)
-        prevotes, precommits = self._ballot(self.view, PREVOTE), self._ballot(self.view, PRECOMMIT)
+        prevotes = self.ballots.get((self.view, PREVOTE), NOBODY)
+        precommits = self.ballots.get((self.view, PRECOMMIT), NOBODY)
         if self.step == PREVOTE and len(prevotes.votes) >= self.committee.quorum:
             self._wait(PREVOTE)  # line 34
         polka = self.polkas.get(self.view)

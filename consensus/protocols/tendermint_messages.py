@@ -115,6 +115,10 @@ class Ballot:
         return RoundCertificate(view, signers, signatures, height, tuple(vote.block for vote in votes))
 
 
+NOBODY = Ballot()
+"""Where nobody has voted yet."""
+
+
 class TendermintParameters(BftParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a scenario may set; by default `timeout_ms` for proposals, half of it for votes, a quarter for growth."""
 

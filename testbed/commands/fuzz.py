@@ -26,9 +26,14 @@ def fuzz_protocol(
 ) -> int:
     """Enumerate, draw, run, report; shrink the first failure and write it down."""
     try:
-        schedules = schedules if has_views(load_protocol(protocol)) else 0
+        replica = load_protocol(protocol)
+        replica.Parameters()
     except LookupError as error:
         raise typer.BadParameter(str(error), param_hint="PROTOCOL") from None
+    except TypeError as error:
+        why = f"{protocol}: every parameter needs a default to be fuzzed with ({error})"
+        raise typer.BadParameter(why, param_hint="PROTOCOL") from None
+    schedules = schedules if has_views(replica) else 0
     check_writable(out, "--out")
     line = _Line(runs, minutes) if sys.stderr.isatty() else None
     seconds = None if minutes is None else 60 * minutes
@@ -43,7 +48,10 @@ def fuzz_protocol(
             print_table(_table(campaign))
     if found is not None:
         print(f"{protocol} FAILED: {'; '.join(found['sentences'])}", file=sys.stderr)
-        print(f"repeat with: quorbit run {found['scenario']}", file=sys.stderr)
+        if found["checks"]:
+            print(f"repeat with: quorbit run {found['scenario']}", file=sys.stderr)
+        else:
+            print(f"a run of the same schedule, {found['scenario']}, does not fail: is it random?", file=sys.stderr)
         return FAILED
     return INTERRUPTED if campaign.interrupted else DONE
 
@@ -60,10 +68,11 @@ def _failure(campaign: Campaign, out: Path) -> dict[str, Any] | None:
     tables, trial = made_small(campaign, number)
     file = out / f"fuzz-{campaign.protocol.rpartition(':')[2]}-{kind}-{number}.toml"
     file.write_text(_scenario_text(campaign, tables, trial))
+    sentences = list(trial.sentences) if trial.failed else campaign.twins.failures[number].sentences
     return {
         "number": number,
         "checks": list(trial.failed),
-        "sentences": list(trial.sentences),
+        "sentences": sentences,
         "scenario": str(file),
     }
 

@@ -19,8 +19,9 @@ from testbed.fuzz.twins_watch import Outcome
 
 DELAY_NS = 10_000_000
 DELTA_NS = 2 * DELAY_NS
-RECOVERING = 13
-"""One schedule in so many is played on until everybody has recovered from it, the others until it is over."""
+RECOVERING = 26
+"""One schedule in so many is played on until everybody has recovered from it, the others until somebody honest has left
+its last round: waiting for stragglers takes as long and finds next to nothing more."""
 _BATCH = 4 * math.prod(FANS)
 """How many schedules are looked at together for what they have in common: whole families."""
 
@@ -31,10 +32,11 @@ Script = tuple[Choices, bool]
 class Arena:
     """Plays the schedules of one space with one protocol."""
 
-    def __init__(self, protocol: type[Replica], space: Space) -> None:
+    def __init__(self, protocol: type[Replica], space: Space, *, branching: bool = True) -> None:
+        """`branching` plays are copied in the middle: see `copying` for whose can be."""
         facts, committee = protocol.facts, space.committee
         assert facts.timeout_deltas is not None, "a protocol without views has no rounds"
-        self.protocol, self.space = protocol, space
+        self.protocol, self.space, self.branching = protocol, space, branching
         self.delay_ns, self.view_ns = DELAY_NS, round(facts.timeout_deltas * DELTA_NS)
         self.round_ns = TIMEOUTS_PER_ROUND * self.view_ns
         self.identity = [*map(ReplicaId, range(committee.n)), space.twin]
@@ -98,9 +100,11 @@ class Arena:
     def play_all(self, schedules: Iterable[Choices]) -> Iterator[Outcome]:
         """One after the other. Neighbours that begin alike are played as branches of one trunk.
 
-        After one in which the protocol raised something, there is nothing to go on from.
+        After one in which the protocol raised something, there is nothing to branch from.
         """
         remaining = ((choices, number % RECOVERING == 0) for number, choices in enumerate(schedules))
+        if not self.branching:
+            yield from (self.play(choices, recover) for choices, recover in remaining)
         while batch := list(islice(remaining, _BATCH)):
             yield from self._grow(None, batch)
 
@@ -118,7 +122,7 @@ class Arena:
                 trunk.run_to(events)
             trunks[common] = trunk
         for common, branch in forks:
-            yield from self._grow(trunks.pop(common), branch)
+            yield from self._grow(trunks[common], branch)
 
     def _from(self, trunk: Play | None, choices: Choices) -> Play:
         return Play(self, choices) if trunk is None else trunk.branch(choices)

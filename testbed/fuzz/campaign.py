@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
 from typing import Any
 
 from consensus.protocols import load_protocol
+from node.contract import ProtocolError
 from testbed.fuzz.arena import Arena
 from testbed.fuzz.draw import Tables, draw, is_bearable
 from testbed.fuzz.enumeration import STRETCH, Enumeration, play_stretch, space_of
@@ -79,7 +81,8 @@ def run_campaign(
     """The first `schedules` Twins schedules; then scenarios 0, 1, … of the campaign with this seed, up to `runs` of
     them or for so many seconds.
 
-    After a failure nothing new begins. Ctrl-C ends it early, with what was seen so far.
+    After a failure nothing new begins. Ctrl-C ends it early, with what was seen so far. Raises `ProtocolError` if a
+    protocol ends the process that it runs in.
     """
     campaign = Campaign(protocol, seed)
     deadline_s = None if seconds is None else time.monotonic() + seconds
@@ -104,6 +107,9 @@ def run_campaign(
             pool.shutdown(wait=False, cancel_futures=True)
             campaign.interrupted = True
             return campaign
+        except BrokenProcessPool:
+            sentence = f"{protocol}: a process of the campaign has ended; the protocol ended it, or used up all memory"
+            raise ProtocolError(sentence) from None
 
 
 def _enumerated(campaign: Campaign, schedules: int) -> Iterator[Task]:
@@ -120,25 +126,26 @@ def _drawn(campaign: Campaign, numbers: count[int] | range) -> Iterator[Task]:
 def shrunk(campaign: Campaign, number: int) -> tuple[Tables, Trial]:
     """A smaller scenario that fails as scenario `number` did, and what came of it."""
     tables = draw(campaign.protocol, campaign.seed, number)
-    return _shrunk(campaign, tables, set(campaign.failures[number].failed))
+    facts = load_protocol(campaign.protocol).facts
+    return _shrunk(tables, set(campaign.failures[number].failed), lambda candidate: is_bearable(candidate, facts))
 
 
 def shrunk_schedule(campaign: Campaign, number: int) -> tuple[Tables, Trial]:
     """A smaller scenario that fails as Twins schedule `number` did, and what came of it.
 
-    As hosts run it the same must fail; else there is nothing to make smaller, and no check that failed.
+    If no check fails where hosts run it, there is nothing to make smaller.
     """
     arena = Arena(load_protocol(campaign.protocol), space_of(load_protocol(campaign.protocol)))
     tables = arena.tables(campaign.protocol, campaign.twins.failures[number])
-    return _shrunk(campaign, tables, set(attempt(tables).failed))
+    return _shrunk(tables, set(attempt(tables).failed), lambda candidate: True)
 
 
-def _shrunk(campaign: Campaign, tables: Tables, wanted: set[str]) -> tuple[Tables, Trial]:
-    facts = load_protocol(campaign.protocol).facts
+def _shrunk(tables: Tables, wanted: set[str], may_be: Callable[[Tables], bool]) -> tuple[Tables, Trial]:
+    """The smallest of the scenarios that `may_be` and still fail one of the checks that are wanted."""
 
     def fails(candidate: Tables) -> bool:
         try:
-            return is_bearable(candidate, facts) and bool(wanted & set(attempt(candidate).failed))
+            return may_be(candidate) and bool(wanted & set(attempt(candidate).failed))
         except ScenarioError:
             return False
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
-from consensus.protocols import load_protocol
+from consensus.protocols import PROTOCOLS, load_protocol
 from consensus.replica import Replica
 from consensus.types import Committee
-from node.guard import OverdueError, patience_s
+from node.guard import end_process, interrupt, patience_s
 from testbed.fuzz.arena import Arena
-from testbed.fuzz.schedules import Space
+from testbed.fuzz.schedules import FANS, Space
 from testbed.fuzz.twins_watch import Outcome
 from testbed.simulation import no_collection
 
 ROUNDS = 8
-STRETCH = 1_040
-"""How many schedules one process plays at a time: whole families of them."""
+STRETCH = 5 * math.prod(FANS)
+"""How many schedules one process plays at a time: whole families."""
+_TICKS = 10
 
 
 @dataclass
@@ -58,12 +58,15 @@ def space_of(protocol: type[Replica]) -> Space:
 
 
 def play_stretch(name: str, begin: int, end: int) -> Enumeration:
-    """Schedules `begin` to `end` - 1 of a protocol, in the order of `Space.spread`, up to the first that fails."""
+    """Schedules `begin` to `end` - 1 of a protocol, in the order of `Space.spread`, up to the first that fails.
+
+    For a main thread.
+    """
     protocol, seen = load_protocol(name), Enumeration()
-    arena = Arena(protocol, space_of(protocol))
-    with _patience(patience_s(os.environ)) as renew, no_collection():
+    arena = Arena(protocol, space_of(protocol), branching=name in PROTOCOLS)
+    with _Patience(patience_s(os.environ)) as patience, no_collection():
         for number, outcome in enumerate(arena.play_all(islice(arena.space.spread(), begin, end)), begin):
-            renew()
+            patience.renew()
             seen.schedules += 1
             seen.features.update(outcome.features)
             if outcome.failed:
@@ -72,20 +75,34 @@ def play_stretch(name: str, begin: int, end: int) -> Enumeration:
     return seen
 
 
-@contextmanager
-def _patience(patience_s: float) -> Iterator[Callable[[], None]]:
-    """Whoever takes longer than this on the processor until the time is renewed is interrupted."""
+class _Patience(threading.Thread):
+    """Interrupts the main thread when a schedule takes too long, and ends the process if that does not help."""
 
-    def overdue(signum: int, frame: Any) -> None:
-        raise OverdueError(f"a schedule has taken more than {patience_s:g} s")
+    def __init__(self, patience_s: float) -> None:
+        super().__init__(name="quorbit-patience", daemon=True)
+        self._tick_s = patience_s / _TICKS
+        self._over = threading.Event()
+        self._ticks = 0
 
-    def renew() -> None:
-        signal.setitimer(signal.ITIMER_VIRTUAL, patience_s)
+    def renew(self) -> None:
+        """The next schedule has begun."""
+        self._ticks = 0
 
-    before = signal.signal(signal.SIGVTALRM, overdue)
-    renew()
-    try:
-        yield renew
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+    def run(self) -> None:
+        while not self._over.wait(self._tick_s):
+            self._ticks += 1
+            if self._ticks >= _TICKS:
+                interrupt(threading.main_thread().ident or 0, asleep=True)
+            if self._ticks >= 2 * _TICKS:
+                end_process("a handler has not returned, and could not be interrupted")
+
+    def __enter__(self) -> _Patience:
+        # Ignored unless somebody handles it; handled, it ends a sleep.
+        self._before = signal.signal(signal.SIGURG, lambda number, frame: None)
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+        signal.signal(signal.SIGURG, self._before)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from heapq import heappop, heappush
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from consensus.byzantine import Partition
-from consensus.effects import Broadcast, CancelTimer, Committed, Effect, Entered, Send, SetTimer
+from consensus.effects import Broadcast, CancelTimer, Committed, Effect, Entered, Persist, Send, SetTimer
 from consensus.messages import Ancestors, Fetch, Message
 from consensus.replica import Replica
 from consensus.types import ReplicaId, View
@@ -78,6 +80,8 @@ class Play:
         self.length, self.round_ns, self.view_ns = space.rounds, arena.round_ns, arena.view_ns
         self.n, self.twin = space.committee.n, space.twin
         self.watch = TwinsWatch(arena)
+        self.hearing: list[Hearing] = []
+        """Who hears whom in each round; in round 0, which is none of the schedule, all."""
         self.follow(choices)
         self.replicas: list[Replica] = []
         self.receives: list[Callable[[ReplicaId, Message, int], Sequence[Effect]]] = []
@@ -93,10 +97,8 @@ class Play:
         self.finals = [0] * len(self.identity)
         self.furthest = 0
         """The latest round that an honest replica has come to."""
-        self.under_way = set(self.watch.waiting)
-        """Honest replicas that have not come to the schedule's end,"""
         self.over = 0
-        """and after how many events the last one did."""
+        """After how many events the first honest replica left the last round; 0 as long as none has."""
         self.events = 0
         self.untouched: list[int] = []
         """How many events came before the first on which any round after the first k = 0, 1, ... had an influence."""
@@ -104,10 +106,13 @@ class Play:
     def branch(self, choices: Choices) -> Play:
         """The same up to here, and on by another schedule."""
         arena = self.arena
-        memo: Memo = {id(kept): kept for kept in (arena, *arena.seats, arena.unhindered, *arena.hearing)}
-        for flat in (self.queue, self.alarms, self.hearing):
-            memo[id(flat)] = flat.copy()
+        memo: Memo = {id(kept): kept for kept in (arena, arena.unhindered, *arena.hearing)}
+        # What is in these never changes: no need to look at each.
+        queue, alarms, hearing = self.queue, self.alarms, self.hearing
+        self.queue, self.alarms, self.hearing = deque(), [], []
         branch: Play = copied(self, memo)
+        self.queue, self.alarms, self.hearing = queue, alarms, hearing
+        branch.queue, branch.alarms = queue.copy(), alarms.copy()
         branch.follow(choices)
         return branch
 
@@ -123,7 +128,7 @@ class Play:
     def in_common(self, rounds: int) -> int:
         """How many of its events a schedule must share that shares so many first rounds."""
         untouched = self.untouched[rounds] if rounds < len(self.untouched) else self.events
-        return untouched if self.under_way else min(untouched, self.over)
+        return min(untouched, self.over) if self.over else untouched
 
     def leader(self, view: View) -> ReplicaId:
         """Who leads a view."""
@@ -141,19 +146,19 @@ class Play:
     # Events
 
     def run(self, recover: bool) -> Outcome:
-        """Until every honest replica has come to the schedule's end or, if asked for, has committed something new."""
-        awaited = self.watch.waiting if recover else self.under_way
+        """Until an honest replica has left the last round or, if asked for, all have committed something new."""
+        waiting = self.watch.waiting
         healed_ns = self.length * self.round_ns
         soon_ns, late_ns = healed_ns + PATIENCE * self.view_ns, healed_ns + (self.view_ns << (self.length + 2))
         self.arena.playing = self
         try:
-            while awaited and self.now_ns <= late_ns:
-                if self.now_ns > soon_ns and self.furthest > self.length + PATIENCE:
+            while (waiting if recover else not self.over) and self.now_ns <= late_ns:
+                stuck = self.now_ns > soon_ns and self.furthest > self.length + PATIENCE
+                if stuck or not self._step():
                     break
-                self._step()
         except FAULTS as error:  # whatever a protocol raises is what is looked for
             self.watch.violate(f"error: {type(error).__name__}: {error}")
-        return self.watch.ended(self.now_ns, recover)
+        return self.watch.ended(self.now_ns, recover or not self.over)
 
     def run_to(self, events: int) -> None:
         """Until so many events have been."""
@@ -161,19 +166,25 @@ class Play:
         while self.events < events:
             self._step()
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """The next event; False if there will never be one."""
         queue, alarms = self.queue, self.alarms
         self.events += 1
         if self.events == 1:
             self._start()
+        elif not alarms and not queue:
+            return False
         elif alarms and (not queue or _is_first(alarms[0], queue[0])):
             self._ring(*heappop(alarms))
         else:
             self.now_ns, _, speaker, message, machines, to = queue.popleft()
             self._hear(self._listening(speaker, to) if machines is None else machines, self.identity[speaker], message)
+        return True
 
     def _start(self) -> None:
-        self.replicas = [self.arena.protocol(seat) for seat in self.arena.seats]
+        # Chance begins anew with each play, so that a schedule is the same play whatever was played before.
+        seats = [replace(seat, random=Random(node)) for node, seat in enumerate(self.arena.seats)]
+        self.replicas = [self.arena.protocol(seat) for seat in seats]
         self.receives = [replica.receive for replica in self.replicas]
         for node in sorted(range(len(self.replicas)), key=lambda node: (self.identity[node], node)):
             self._carry(node, self.replicas[node].start({}, 0))
@@ -209,14 +220,16 @@ class Play:
     def _carry(self, node: int, effects: Sequence[Effect]) -> None:
         """Do what matters here: promises are for restarts, and of facts the checks look at two."""
         for effect in effects:
+            if type(effect) is Persist:
+                continue
             if type(effect) is Broadcast:
                 self._say(node, effect.message, _TO_ALL)
+            elif type(effect) is Send:
+                self._say(node, effect.message, effect.to)
             elif type(effect) is SetTimer:
                 self.serial = serial = self.serial + 1
                 self.timers[node][effect.timer] = serial
                 heappush(self.alarms, (self.now_ns + effect.delay_ns, serial, node, effect.timer))
-            elif type(effect) is Send:
-                self._say(node, effect.message, effect.to)
             elif type(effect) is Entered:
                 self.views[node] = effect.view
                 self._moved(node)
@@ -232,8 +245,7 @@ class Play:
         if self.identity[node] != self.twin:
             number = self._round_at(node)
             self.furthest = max(self.furthest, number)
-            if number > self.length and node in self.under_way:
-                self.under_way.remove(node)
+            if number > self.length and not self.over:
                 self.over = self.events
 
     def _round_at(self, node: int) -> int:

@@ -1,6 +1,7 @@
 """What is checked and counted while a Twins schedule is played, and what became of it.
 
-Only honest replicas' facts count. The checks are those of every run (`testbed.checks`), on the same events.
+Only honest replicas' facts count. Of the checks of every run (`testbed.checks`) these are agreement, commit order, no
+double vote and certificates that contradict each other; whoever says nonsense is found by runs.
 """
 
 from __future__ import annotations
@@ -60,22 +61,23 @@ class TwinsWatch:
         space, protocol = arena.space, arena.protocol
         self._copies = (space.twin, space.committee.n)
         self._committee, self._turn, self._rounds = space.committee, protocol.turn, space.rounds
+        self._certificate_size = protocol.facts.certificate_size(space.committee)
         self._by_height = "height" in protocol.facts.one_vote_per
-        self._contradict = not protocol.facts.small_certificates
         self.waiting = {node for node in range(space.committee.n) if node != space.twin}
         """Who has committed no block of a round after the last one yet."""
         self.outcome = Outcome(())
         self._votes: list[Places] = [{} for _ in range(space.committee.n)]
         self._first_votes: Places = {}
         self._of_copies: Places = {}
-        self._certified_in: Places = {}
+        self._voters: dict[tuple[str, int, int], dict[BlockId, int]] = {}
+        """Per place and block, one bit for each replica that a certificate names."""
         self._certificates: dict[int, QuorumCertificate] = {}
         """Those looked at, by identity: one that many carry is looked at once."""
         self._newest: dict[int, int] = {}
         self._final: dict[int, BlockId] = {0: GENESIS.id}
 
     def ended(self, now_ns: int, recovering: bool) -> Outcome:
-        """What has been found, at the end."""
+        """What has been found, at the end; if all should have recovered by now, also who has not."""
         self.outcome.stalled = tuple(sorted(self.waiting)) if recovering else ()
         if recovering and not self.waiting:
             self.outcome.features.add(RECOVERIES)
@@ -91,7 +93,10 @@ class TwinsWatch:
         """A block is final for a node: agreement by parent links."""
         if node in self._copies:
             return
-        self.outcome.committed.setdefault(node, []).append((now_ns, block))
+        chain = self.outcome.committed.setdefault(node, [])
+        if block.height != len(chain) + 1:
+            self.violate(f"commit order: replica {node} committed height {block.height} after height {len(chain)}")
+        chain.append((now_ns, block))
         if self._final.setdefault(block.height, block.id) != block.id:
             self.violate(f"agreement: two blocks are final at height {block.height}")
         elif self._final.get(block.height - 1) != block.parent:
@@ -112,7 +117,7 @@ class TwinsWatch:
         for certificate in message.certificates():
             if isinstance(certificate, QuorumCertificate):
                 newest = max(newest, certificate.view)
-                if self._contradict and certificate.signers and id(certificate) not in self._certificates:
+                if certificate.signers and id(certificate) not in self._certificates:
                     self._certified(certificate)
         if newest >= 0 and number > 0 and honest and self._newest.setdefault(number, newest) != newest:
             self.outcome.features.add(LOCKS)
@@ -120,7 +125,12 @@ class TwinsWatch:
     def _certified(self, certificate: QuorumCertificate) -> None:
         self._certificates[id(certificate)] = certificate
         place = (certificate.phase, certificate.view, certificate.height if self._by_height else 0)
-        if self._certified_in.setdefault(place, certificate.block) != certificate.block:
+        if (signers := len(set(certificate.signers))) < self._certificate_size:
+            self.violate(f"certificates: one of view {certificate.view} ({certificate.phase}) has {signers} signers")
+        voters = self._voters.setdefault(place, {})
+        for signer in certificate.signers:
+            voters[certificate.block] = voters.get(certificate.block, 0) | 1 << signer
+        if len(voters) > 1 and max(bits.bit_count() for bits in voters.values()) >= self._committee.quorum:
             self.violate(f"certificates: two of view {certificate.view} ({certificate.phase}) contradict each other")
 
     def _voted(self, node: int, vote: Vote) -> None:

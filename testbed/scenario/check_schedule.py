@@ -26,6 +26,10 @@ def _alone(places: Places, fault: Fault, path: KeyPath) -> Iterator[Mistake]:
         yield Mistake(
             (*path, "target"), "must be one replica, such as replica/3: a schedule has one twin", fault.target
         )
+    if fault.victims is not None:
+        yield Mistake((*path, "victims"), "means nothing beside a schedule, whose partitions say who hears whom")
+    if fault.begin_s > 0 or fault.end_s is not None:
+        yield Mistake((*path, "window_s"), "means nothing beside a schedule, which has rounds", fault.window_s)
     scheduled = [each for each in places.draft.fault if each.leaders is not None or each.partitions is not None]
     if scheduled[0] is not fault:
         yield Mistake((*path, "leaders"), "is the second schedule: another fault has one")

@@ -151,8 +151,8 @@ class Fault(Table):
     victims: Names | None = None
     """kind = "byzantine": whom some behaviours are aimed at, named as targets are."""
     leaders: Replicas | None = None
-    """behaviour = "twins": who leads round 1, 2, … of a schedule. A round is a view; in pbft view plus height, in
-    tendermint height plus round."""
+    """behaviour = "twins": who leads round 1, 2, … of a schedule. A round is a view; in tendermint height plus round;
+    in pbft, whose views outlast blocks, view plus height, and these lead views 0, 1, …"""
     partitions: Partitions | None = None
     """behaviour = "twins": for each of these rounds the groups of nodes that hear each other. Nodes 0 to n-1 are the
     replicas, node n is the second copy; after the last round everybody hears everybody."""

@@ -9,7 +9,7 @@ from tests.consensus.stage import DELTA_NS, seat
 
 
 def pace(**parameters: object) -> ProposalPace:
-    return ProposalPace(seat(0, BftParameters(**parameters)), 800)  # type: ignore[arg-type]
+    return ProposalPace.of(seat(0, BftParameters(**parameters)), 800)  # type: ignore[arg-type]
 
 
 def test_a_timeout_is_what_the_scenario_says_or_a_multiple_of_delta() -> None:

@@ -56,14 +56,6 @@ class FastHotStuff2(HotStuff2):
         return True
 
 
-class FinalizingSimplex(Simplex):
-    """It votes to finalize a view that it has voted to nullify."""
-
-    def _nullify(self) -> None:
-        super()._nullify()
-        self.nullified = View(0)
-
-
 class LocklessTendermint(Tendermint):
     """It forgets at each round's end what it is locked on (amnesia)."""
 

@@ -133,7 +133,7 @@ def test_nothing_breaks_a_protocol_and_much_happens(name: str) -> None:
     assert not seen.failures
     assert seen.schedules == CAMPAIGN
     assert seen.features["recoveries"] == -(-CAMPAIGN // RECOVERING)
-    assert all(seen.features[name] >= CAMPAIGN // 50 for name in FEATURES), seen.features
+    assert all(seen.features[name] >= CAMPAIGN // 50 for name in FEATURES[:-1]), seen.features
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,11 @@ def test_nothing_breaks_a_protocol_and_much_happens(name: str) -> None:
     [
         ("FastJolteon", 400, "agreement: two blocks are final"),
         ("FastHotStuff2", 1_000, "agreement: two blocks are final"),
-        ("FewerPbft", 400, "agreement: two blocks are final"),
-        ("FewerHotStuff", 400, "certificates: two of view"),
-        ("FewerStreamlet", 400, "certificates: two of view"),
-        ("FewerTendermint", 400, "agreement: two blocks are final"),
+        ("FewerPbft", 10, "certificates: one of view"),
+        ("FewerHotStuff", 10, "certificates: one of view"),
+        ("FewerStreamlet", 10, "certificates: one of view"),
+        ("FewerTendermint", 400, "certificates: one of view"),
         ("DeafJolteon", 100, "recovery: replica"),
-        pytest.param("FinalizingSimplex", CAMPAIGN, "agreement: two blocks are final", marks=pytest.mark.slow),
         pytest.param("LocklessTendermint", CAMPAIGN, "agreement: two blocks are final", marks=pytest.mark.slow),
     ],
 )

@@ -53,6 +53,8 @@ def test_the_schedule_that_these_tests_break_is_right() -> None:
         ([{**TWINS, "partitions": [[[0, 1, 2, 3, 4, 4]], PARTITIONS[1]]}], "fault[0].partitions[0] = [[0, 1, 2, 3, 4, 4]]: must have each of the nodes 0 to 4 in one group"),
         ([{**TWINS, "target": ["replica/2", "replica/3"]}], 'fault[0].target = ["replica/2", "replica/3"]: must be one replica, such as replica/3: a schedule has one twin'),
         ([{**TWINS, "target": "all"}], 'fault[0].target = "all": must be one replica, such as replica/3: a schedule has one twin'),
+        ([{**TWINS, "victims": "replica/0"}], "fault[0].victims: means nothing beside a schedule, whose partitions say who hears whom"),
+        ([{**TWINS, "window_s": [1, 2]}], "fault[0].window_s = [1, 2]: means nothing beside a schedule, which has rounds"),
         ([TWINS, {**TWINS, "target": "replica/2"}], "fault[1].leaders: is the second schedule: another fault has one"),
         ([{**TWINS, "behaviour": "silent"}], 'fault[0].leaders = [0, 1]: means nothing to behaviour = "silent"'),
         ([{**without("behaviour"), "kind": "crash"}], 'fault[0].leaders = [0, 1]: belongs to kind = "byzantine", not to kind = "crash"'),
