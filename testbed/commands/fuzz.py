@@ -11,7 +11,7 @@ import tomli_w
 import typer
 
 from consensus.protocols import load_protocol
-from testbed.commands.terminal import check_writable, print_json, print_table, uninterrupted
+from testbed.commands.terminal import check_writable, print_json, print_table, sentences_for_mistakes, uninterrupted
 from testbed.fuzz.campaign import Campaign, run_campaign, shrunk, shrunk_schedule
 from testbed.fuzz.draw import Tables
 from testbed.fuzz.enumeration import ROUNDS, has_views, space_of
@@ -21,6 +21,7 @@ from testbed.fuzz.twins_watch import FEATURES as TWINS_FEATURES
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
+@sentences_for_mistakes
 def fuzz_protocol(
     protocol: str, seed: int, runs: int | None, minutes: float | None, schedules: int, out: Path, as_json: bool
 ) -> int:

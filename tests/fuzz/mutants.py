@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 
 from consensus.effects import Persist
-from consensus.messages import GENESIS, Block, Timeout
+from consensus.messages import GENESIS, Block, Message, Timeout, TimeoutCertificate
+from consensus.pacemaker import BftParameters
 from consensus.protocols.hotstuff import HotStuff
 from consensus.protocols.hotstuff2 import HotStuff2
 from consensus.protocols.jolteon import Jolteon
@@ -104,3 +107,54 @@ class EndlessHotStuff(HotStuff):
     def _on_timeout(self, sender: ReplicaId, timeout: Timeout) -> None:
         while True:
             pass
+
+
+class SleepingJolteon(Jolteon):
+    """It sleeps when a timer runs out."""
+
+    def on_timer(self, timer: str) -> None:
+        time.sleep(3600)
+
+
+class LeavingJolteon(Jolteon):
+    """It ends its process when a timer runs out."""
+
+    def on_timer(self, timer: str) -> None:
+        os._exit(5)
+
+
+class FallingSilentJolteon(Jolteon):
+    """It goes no further than view 4."""
+
+    def _enter(self, view: View, by: TimeoutCertificate | None = None) -> None:
+        if view < 5:
+            super()._enter(view, by)
+
+    def on_timer(self, timer: str) -> None:
+        if self.view < 4:
+            super().on_timer(timer)
+
+
+class Needs(BftParameters, frozen=True, kw_only=True):
+    factor: int
+
+
+class NeedyJolteon(Jolteon):
+    """It has a parameter without a default."""
+
+    Parameters = Needs
+
+
+class OwnJolteon(Jolteon):
+    """It keeps what no copy could be made of, and draws by chance."""
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(seat)
+        self._seconds = (number * 1e-9 for number in range(1 << 62))
+        self._whoever = lambda: self
+
+    def on_message(self, sender: ReplicaId, message: Message) -> None:
+        assert self._whoever() is self
+        next(self._seconds)
+        if self.random.random() < 0.9:
+            super().on_message(sender, message)

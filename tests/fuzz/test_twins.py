@@ -16,10 +16,11 @@ from consensus.types import Committee, ReplicaId
 from node.trace import Observer
 from testbed.cli import main
 from testbed.fuzz.arena import RECOVERING, Arena
-from testbed.fuzz.enumeration import ROUNDS, STRETCH, has_views, play_stretch, space_of
+from testbed.fuzz.campaign import Campaign
+from testbed.fuzz.enumeration import ROUNDS, STRETCH, Enumeration, has_views, play_stretch, space_of
 from testbed.fuzz.schedules import FANS, Space, set_partitions
 from testbed.fuzz.trial import attempt
-from testbed.fuzz.twins_watch import FEATURES
+from testbed.fuzz.twins_watch import FEATURES, Outcome
 from testbed.scenario import make_scenario
 from testbed.simulation import simulate
 
@@ -166,15 +167,17 @@ def test_a_mutant_is_found(mutant: str, within: int, sentence: str) -> None:
         ("FewerHotStuff", "certificate soundness"),
         ("RaisingHotStuff", "error: ProtocolError"),
         ("EndlessHotStuff", "error: ProtocolError"),
+        ("SleepingJolteon", "error: ProtocolError"),
+        ("FallingSilentJolteon", "recovery"),
     ],
 )
 def test_what_is_found_is_small_and_repeats_with_one_command(
     mutant: str, check: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("QUORBIT_PATIENCE_S", "1")
+    monkeypatch.setenv("QUORBIT_PATIENCE_S", "0.4")
     name = f"{MUTANTS}:{mutant}"
-    assert main(["fuzz", name, "--runs", "1", "--json"]) == 1
+    assert main(["fuzz", name, "--runs", "1", "--twins", "520", "--json"]) == 1
     out, err = capsys.readouterr()
     report = json.loads(out)
     assert check in report["failure"]["checks"]
@@ -212,3 +215,42 @@ def test_stretches_make_a_whole(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_protocol_without_views_has_no_schedules(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fuzz", "longest_chain", "--runs", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["twins"]["schedules"] == 0
+
+
+def test_a_protocol_from_elsewhere_may_keep_anything_and_draw_by_chance() -> None:
+    name, count = f"{MUTANTS}:OwnJolteon", 60
+    seen = play_stretch(name, 0, count)
+    assert seen.schedules == count
+    assert seen == play_stretch(name, 0, count)
+    where = Arena(load_protocol(name), space_of(load_protocol(name)), branching=False)
+    schedules = list(islice(where.space.spread(), count))
+    assert list(where.play_all(schedules[::-1]))[::-1][-1] == where.play(schedules[-1], recover=True)
+
+
+def test_a_protocol_that_ends_its_process_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fuzz", f"{MUTANTS}:LeavingJolteon", "--runs", "1"]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.splitlines()[-1].startswith(f"{MUTANTS}:LeavingJolteon: a process of the campaign has ended")
+
+
+def test_a_parameter_without_a_default_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fuzz", f"{MUTANTS}:NeedyJolteon"]) == 2
+    assert "every parameter needs a default to be fuzzed with" in capsys.readouterr().err
+
+
+def test_what_a_run_does_not_repeat_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Outcome((0,) * ROUNDS, violations=["agreement: two blocks are final at height 1"])
+
+    def fails(protocol: str, **_: Any) -> Campaign:
+        return Campaign(protocol, 1, twins=Enumeration(1, failures={0: found}))
+
+    monkeypatch.setattr("testbed.commands.fuzz.run_campaign", fails)
+    assert main(["fuzz", "jolteon", "--out", str(tmp_path)]) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert err[-2:] == [
+        "jolteon FAILED: agreement: two blocks are final at height 1",
+        f"a run of the same schedule, {tmp_path}/fuzz-jolteon-twins-0.toml, does not fail: is it random?",
+    ]
