@@ -138,20 +138,21 @@ def test_nothing_breaks_a_protocol_and_much_happens(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mutant", "within", "sentence"),
+    ("mutant", "begin", "end", "sentence"),
     [
-        ("FastJolteon", 400, "agreement: two blocks are final"),
-        ("FastHotStuff2", 1_000, "agreement: two blocks are final"),
-        ("FewerPbft", 10, "certificates: one of view"),
-        ("FewerHotStuff", 10, "certificates: one of view"),
-        ("FewerStreamlet", 10, "certificates: one of view"),
-        ("FewerTendermint", 400, "certificates: one of view"),
-        ("DeafJolteon", 100, "recovery: replica"),
-        pytest.param("LocklessTendermint", CAMPAIGN, "agreement: two blocks are final", marks=pytest.mark.slow),
+        ("FastJolteon", 0, 400, "agreement: two blocks are final"),
+        ("FastHotStuff2", 0, 1_000, "agreement: two blocks are final"),
+        ("FewerPbft", 0, 10, "certificates: one of view"),
+        ("FewerHotStuff", 0, 10, "certificates: one of view"),
+        ("FewerStreamlet", 0, 10, "certificates: one of view"),
+        ("FewerTendermint", 0, 400, "certificates: one of view"),
+        ("DeafJolteon", 0, 100, "recovery: replica"),
+        # The first that it does not bear; to come to it takes half a minute.
+        ("LocklessTendermint", 4_780, 4_800, "agreement: two blocks are final"),
     ],
 )
-def test_a_mutant_is_found(mutant: str, within: int, sentence: str) -> None:
-    seen = play_stretch(f"{MUTANTS}:{mutant}", 0, within)
+def test_a_mutant_is_found(mutant: str, begin: int, end: int, sentence: str) -> None:
+    seen = play_stretch(f"{MUTANTS}:{mutant}", begin, end)
     assert seen.first_failure is not None
     assert seen.failures[seen.first_failure].sentences[0].startswith(sentence)
 
