@@ -78,6 +78,29 @@ def test_a_dead_leader_costs_hotstuff_one_timeout() -> None:
     assert kinds(result)["timeout"] >= 9
 
 
+def test_a_dead_leader_costs_hotstuff_three_commits_in_each_rotation() -> None:
+    """The votes on the block before its view are lost, and with them the chains of three that would have made the two
+    blocks below final: these wait for the next chain, which begins when two views have timed out."""
+    n, dead, chain_ms = 7, 3, 60.0
+    pause_ms = 2 * 8 * DELTA_MS + 3 * 10.0
+    result = run("hotstuff", constant(n, 10), 4.0, crash(dead, 0.0), parameters={"block_interval_ms": 0})
+    assert not failed(result)
+    committed = dict.fromkeys(range(len(result.blocks)), None)
+    for arrival in result.arrivals.to_pylist():
+        row, at_ns = arrival["row"], arrival["committed_ns"]
+        if at_ns is not None and (committed[row] is None or at_ns < committed[row]):
+            committed[row] = at_ns
+    took_ms: dict[int, set[float | None]] = {}
+    for row, block in enumerate(result.blocks.to_pylist()):
+        if n <= block["view"] < 6 * n:
+            at_ns = committed[row]
+            waited = None if at_ns is None else (at_ns - block["proposed_ns"]) / 1e6
+            took_ms.setdefault((dead - block["view"]) % n, set()).add(waited)
+    # By how many views the dead leader's is later; the first to know is the leader who collects the chain's last votes.
+    late = {2: {20.0 + pause_ms + chain_ms}, 3: {40.0 + pause_ms + chain_ms}}
+    assert took_ms == {1: {None}, **late, **{left: {chain_ms} for left in (4, 5, 6)}}
+
+
 @pytest.mark.parametrize("protocol", LEADER_BASED)
 @pytest.mark.parametrize("side", [[0, 1], [3], [0], [1, 2]])
 def test_progress_resumes_when_a_partition_heals(protocol: str, side: list[int]) -> None:
