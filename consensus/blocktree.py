@@ -53,8 +53,11 @@ class BlockTree:
 
     def ancestor(self, block: Block, height: int) -> Block:
         """The ancestor of `block` (or itself) at `height`."""
+        opened = self._open
         while block.height > height:
-            block = self.parent(block)
+            parent = opened.get(block.parent)
+            # Most are found at once: longest chains walk down from each new block.
+            block = parent if parent is not None and parent.height == block.height - 1 else self.parent(block)
         return block
 
     def extends(self, block: Block, ancestor: Block) -> bool:
