@@ -74,6 +74,9 @@ class BlockTree:
         A longest-chain replica may be proved wrong by a deeper reorganisation: what contradicts the new chain is
         then taken off the final one (and stays held).
         """
+        if block.height == len(self._final) and block.parent == self._final[-1].id:
+            self._final.append(block)
+            return [block]
         fresh = []
         while not self.is_final(block):
             fresh.append(block)
