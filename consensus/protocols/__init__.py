@@ -95,7 +95,10 @@ def _described(entry: EntryPoint) -> str:
 
 
 def _fault_in_facts(facts: Any) -> str | None:
-    return None if isinstance(facts, ProtocolFacts) else "no consensus.replica.ProtocolFacts"
+    if not isinstance(facts, ProtocolFacts):
+        return "no consensus.replica.ProtocolFacts"
+    # A msgspec struct does not look at what it is made of; whoever reads it does.
+    return None if facts.resilience in (3, 5) else f"of resilience {facts.resilience!r}, which must be 3 or 5"
 
 
 def _fault_in_parameters(parameters: Any) -> str | None:

@@ -54,7 +54,8 @@ def show_adversaries(as_json: bool) -> int:
         return 0
     for each in menu:
         only = "" if each["protocols"] == "all" else f" [protocols with {each['protocols']}]"
-        print(f"{each['behaviour']:<17} {each['does']}{only}")
+        keys = f" (keys: {', '.join(each['keys'])})" if each["keys"] else ""
+        print(f"{each['behaviour']:<17} {each['does']}{keys}{only}")
     return 0
 
 

@@ -6,6 +6,8 @@ import os
 import time
 from dataclasses import replace
 
+import msgspec
+
 from consensus.effects import Persist
 from consensus.messages import GENESIS, Block, Message, Timeout, TimeoutCertificate
 from consensus.pacemaker import BftParameters
@@ -143,6 +145,12 @@ class NeedyJolteon(Jolteon):
     """It has a parameter without a default."""
 
     Parameters = Needs
+
+
+class OddJolteon(Jolteon):
+    """It bears what no committee is made for."""
+
+    facts = msgspec.structs.replace(Jolteon.facts, resilience=4)
 
 
 class OwnJolteon(Jolteon):

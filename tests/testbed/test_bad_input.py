@@ -468,6 +468,7 @@ def test_an_unknown_parameter_shows_the_protocols_own(tmp_path):
     [
         ("no_such_module:Mine", "cannot be loaded: No module named 'no_such_module'"),
         ("consensus.chain:ChainReplica", "does not define on_start, facts, Parameters"),
+        ("tests.fuzz.mutants:OddJolteon", "declares facts that are of resilience 4, which must be 3 or 5"),
     ],
 )
 def test_a_protocol_from_outside_must_be_there_and_whole(tmp_path, name, why):
