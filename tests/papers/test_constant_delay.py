@@ -252,6 +252,22 @@ def test_minimmit_sends_2n2_n_1_messages_per_block(n: int) -> None:
     assert sum(sent.values()) + each == BLOCKS * (2 * n * n - n - 1)
 
 
+@pytest.mark.parametrize("n", COMMITTEES)
+def test_a_longest_chain_sends_each_block_to_all_and_is_final_with_the_last_confirmation(n: int) -> None:
+    """n-1 messages a block; six confirmations count the block itself: it is final when the fifth above it arrives."""
+    consensus = {"parameters": {"block_interval_s": 1.0, "confirmations": 6}}
+    result = run_matrix("longest_chain", constant(n, DELTA_MS), 30.0, consensus=consensus)
+    proposed = result.to_dict()["consensus"]["proposed_blocks"]
+    assert messages(result) == {"mined": proposed * (n - 1)}
+    seen = measured(result)
+    assert len(seen.height) > 10
+    found_ns = dict(zip(seen.height.tolist(), seen.proposed_ns.tolist(), strict=True))
+    for height, proposed_ns, finality_ns in zip(seen.height.tolist(), seen.proposed_ns, seen.finality_ns, strict=True):
+        if height + 5 in found_ns:
+            arrived_ns = proposed_ns + np.sort(finality_ns)
+            assert arrived_ns.tolist() == [found_ns[height + 5], *[found_ns[height + 5] + DELTA_NS] * (n - 1)]
+
+
 @pytest.mark.parametrize("n", [4, 5])
 def test_minimmit_proposes_every_delay_where_one_vote_notarizes(n: int) -> None:
     """f = 0: the next leader's own vote is enough; finality is 2δ as ever."""
