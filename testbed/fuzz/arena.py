@@ -21,7 +21,7 @@ DELAY_NS = 10_000_000
 DELTA_NS = 2 * DELAY_NS
 RECOVERING = 26
 """One schedule in so many is played on until everybody has recovered from it, the others until somebody honest has left
-its last round: waiting for stragglers takes as long and finds next to nothing more."""
+its last round: waiting for stragglers takes a quarter longer and finds next to nothing more."""
 _BATCH = 4 * math.prod(FANS)
 """How many schedules are looked at together for what they have in common: whole families."""
 

@@ -1,7 +1,7 @@
 """What is checked and counted while a Twins schedule is played, and what became of it.
 
 Only honest replicas' facts count. Of the checks of every run (`testbed.checks`) these are agreement, commit order, no
-double vote and certificates that contradict each other; whoever says nonsense is found by runs.
+double vote and certificates with too few signers or that contradict each other; runs find whoever says nonsense.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Outcome:
     violations: list[str] = field(default_factory=list)
     """Safety that was broken, in words."""
     stalled: tuple[int, ...] = ()
-    """Honest replicas that committed nothing new after the schedule's end, if that was waited for."""
+    """Honest replicas that committed nothing new after the schedule's end, if that was waited for or never came."""
     features: set[str] = field(default_factory=set)
     """Which of `FEATURES` it had."""
     committed: dict[int, list[tuple[int, Block]]] = field(default_factory=dict)
