@@ -38,10 +38,9 @@ class TimeStandsStillError(RuntimeError):
 class Flight:
     """A parcel on its way: when it is due where, earliest first."""
 
-    __slots__ = ("actions", "count", "index", "parcel", "serial", "times_ns")
+    __slots__ = ("actions", "count", "index", "parcel", "times_ns")
 
-    def __init__(self, serial: int, times_ns: Sequence[int], actions: Sequence[Action], parcel: Any) -> None:
-        self.serial = serial
+    def __init__(self, times_ns: Sequence[int], actions: Sequence[Action], parcel: Any) -> None:
         self.times_ns = times_ns
         self.actions = actions
         self.count = len(times_ns)
@@ -57,7 +56,8 @@ class VirtualClock:
         self.delivered = 0
         """Parcels delivered; alarms (`at`) are not counted."""
         self._serial = 0
-        self._heap: list[tuple[int, int, Flight]] = []
+        # An alarm is (due, serial, action, parcel), a flight (due, serial, None, flight).
+        self._heap: list[tuple[int, int, Action | None, Any]] = []
         self._stopped = False
 
     def schedule(self, times_ns: Sequence[int], actions: Sequence[Action], parcel: Any) -> None:
@@ -70,16 +70,14 @@ class VirtualClock:
         if times_ns[0] < self.now_ns:
             raise ValueError(f"scheduled at {times_ns[0]} ns, but it is already {self.now_ns} ns")
         self._serial += 1
-        heappush(self._heap, (times_ns[0], self._serial, Flight(self._serial, times_ns, actions, parcel)))
+        heappush(self._heap, (times_ns[0], self._serial, None, Flight(times_ns, actions, parcel)))
 
     def at(self, due_ns: int, action: Action, parcel: Any = None) -> None:
         """Call `action(parcel, due_ns)` at one time: an alarm, which is no delivery."""
-        self.schedule((due_ns,), (self._ring,), (action, parcel))
-
-    def _ring(self, alarm: tuple[Action, Any], due_ns: int) -> None:
-        self.delivered -= 1
-        action, parcel = alarm
-        action(parcel, due_ns)
+        if due_ns < self.now_ns:
+            raise ValueError(f"scheduled at {due_ns} ns, but it is already {self.now_ns} ns")
+        self._serial += 1
+        heappush(self._heap, (due_ns, self._serial, action, parcel))
 
     def stop(self) -> None:
         """Make the current `run` return after the event it is in; callable from a signal handler."""
@@ -93,20 +91,25 @@ class VirtualClock:
         heap = self._heap
         budget = at_most
         while heap and budget and not self._stopped:
-            due_ns, _, flight = heap[0]
+            due_ns, serial, action, parcel = heap[0]
             if due_ns > until_ns:
                 break
+            self.now_ns = due_ns
+            budget -= 1
+            if action is not None:
+                heappop(heap)
+                action(parcel, due_ns)
+                continue
+            flight = parcel
             index = flight.index
             following = index + 1
             if following < flight.count:
                 flight.index = following
-                heapreplace(heap, (flight.times_ns[following], flight.serial, flight))
+                heapreplace(heap, (flight.times_ns[following], serial, None, flight))
             else:
                 heappop(heap)
-            self.now_ns = due_ns
-            budget -= 1
+            self.delivered += 1
             flight.actions[index](flight.parcel, due_ns)
-        self.delivered += at_most - budget
         if self._stopped or (heap and heap[0][0] <= until_ns):
             return not self._stopped
         self.now_ns = max(self.now_ns, until_ns)
