@@ -71,6 +71,11 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def fibres(self) -> int:
+        """How many directed links of fibre there are."""
+        return len(self._fibre)
+
     def senders(self, endpoints: Sequence[str]) -> IntArray:
         """int64[n]: the nodes at which endpoints send. Raises ValueError for a name that is not in the network."""
         if strange := [name for name in endpoints if name not in self._index]:

@@ -9,16 +9,19 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from network.constants import SECOND_NS
+from network.isl import crosses_planes
 from network.links import LinkRates, Links, Topology
+from network.mesh import LinkClass, Mesh
 from network.nodes import Fibre, Nodes
 from network.plan import UNREACHABLE, Outage, Snapshot, boundaries_ns
-from network.routing import Graph, RouteTrees, find_routes
+from network.routing import Graph, RouteTrees, Ways, find_routes
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -55,16 +58,50 @@ class OrbitRoutes:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Interval:
-    """What holds from one choice of links to the next; `used` are the edges that make up the graph, in its order."""
+    """What holds from one choice of links to the next; arrays are in the order of the graph's edges.
+
+    `used` are the edges of all links that make up the graph. Routes between all members cost most: they wait until
+    somebody asks.
+    """
 
     links: Links
     used: IntArray
-    hops: IntArray
+    graph: Graph
+    delay_ns: IntArray
     ns_per_byte: FloatArray
+    link_class: IntArray
     within_ns: IntArray
-    routes: OrbitRoutes
+    senders: IntArray
+    receivers: IntArray
+
+    @cached_property
+    def ways(self) -> Ways:
+        return Ways(self.graph, self.delay_ns)
+
+    @cached_property
+    def trees(self) -> RouteTrees:
+        return find_routes(self.graph, self.delay_ns, self.senders, self.receivers)
+
+    @cached_property
+    def together(self) -> BoolArray:
+        return np.equal(self.senders[:, None], self.senders[None, :])
+
+    @cached_property
+    def hops(self) -> IntArray:
+        return np.where(self.together, 0, self.trees.hops())
+
+    @cached_property
+    def slowest(self) -> FloatArray:
+        return np.where(self.together, 0.0, self.trees.slowest(self.ns_per_byte))
+
+    @cached_property
+    def within(self) -> IntArray:
+        """int64[n, n]: delays between members at one place."""
+        delay_ns = np.repeat(self.within_ns[:, None], len(self.within_ns), axis=1)
+        np.fill_diagonal(delay_ns, 0)
+        return delay_ns
 
 
 class OrbitPlan:
@@ -92,14 +129,17 @@ class OrbitPlan:
         self._rates = LinkRates() if rates is None else rates
         stations = [station.name for station in topology.stations]
         self._nodes = Nodes(topology.constellation.endpoints, stations, ground_relay=ground_relay, fibre=fibre)
-        self._senders = self._nodes.senders(self.endpoints)
-        self._together: BoolArray = np.equal(self._senders[:, None], self._senders[None, :])
+        self.node_names = self._nodes.names
+        self.senders = self._nodes.senders(self.endpoints)
+        self.receivers = self._nodes.receivers(self.senders)
         self._update_interval_ns = update_interval_ns
         self._reconfiguration_interval_ns = reconfiguration_interval_ns
         self._outages = tuple(outages)
         self._boundaries_ns = sorted({time for outage in outages for time in outage.boundaries_ns})
         self._intervals: OrderedDict[int, _Interval] = OrderedDict()
+        self._routes: OrderedDict[int, OrbitRoutes] = OrderedDict()
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
+        self._meshes: OrderedDict[int, Mesh] = OrderedDict()
 
     @property
     def constant(self) -> bool:
@@ -109,13 +149,30 @@ class OrbitPlan:
 
     def at(self, now_ns: int) -> Snapshot:
         """See `Plan.at`."""
-        begin_ns = self._interval_begin_ns(now_ns)
-        instant_ns = max(begin_ns, _grid(now_ns, self._update_interval_ns))
+        begin_ns, instant_ns = self._step(now_ns)
         snapshot = self._snapshots.get(instant_ns)
         if snapshot is None:
-            snapshot = self._snapshots[instant_ns] = self._snapshot(begin_ns, instant_ns)
-            _forget_oldest(self._snapshots)
+            snapshot = _remember(self._snapshots, instant_ns, self._snapshot(begin_ns, instant_ns))
         return snapshot
+
+    def mesh(self, now_ns: int) -> Mesh:
+        """See `network.mesh.MeshPlan.mesh`."""
+        begin_ns, instant_ns = self._step(now_ns)
+        mesh = self._meshes.get(instant_ns)
+        if mesh is None:
+            interval = self._interval(begin_ns)
+            mesh = _remember(
+                self._meshes,
+                instant_ns,
+                Mesh(
+                    ways=interval.ways,
+                    delay_ns=self._delays_ns(interval, begin_ns, instant_ns),
+                    ns_per_byte=interval.ns_per_byte,
+                    link_class=interval.link_class,
+                    within_ns=interval.within_ns,
+                ),
+            )
+        return mesh
 
     def changes_ns(self, until_ns: int) -> list[int]:
         """See `Plan.changes_ns`."""
@@ -125,29 +182,43 @@ class OrbitPlan:
                 times_ns.update(range(interval_ns, until_ns + 1, interval_ns))
         return sorted(times_ns)
 
-    def _interval_begin_ns(self, now_ns: int) -> int:
+    def _step(self, now_ns: int) -> tuple[int, int]:
+        """When the links in force were chosen, and when their delays were last refreshed."""
         begin_ns = _grid(now_ns, self._reconfiguration_interval_ns)
         passed = bisect_right(self._boundaries_ns, now_ns)
-        return max(begin_ns, self._boundaries_ns[passed - 1]) if passed else begin_ns
+        if passed:
+            begin_ns = max(begin_ns, self._boundaries_ns[passed - 1])
+        return begin_ns, max(begin_ns, _grid(now_ns, self._update_interval_ns))
 
-    def _snapshot(self, begin_ns: int, instant_ns: int) -> Snapshot:
+    def _interval(self, begin_ns: int) -> _Interval:
         interval = self._intervals.get(begin_ns)
         if interval is None:
-            interval = self._intervals[begin_ns] = self._choose(begin_ns)
-            _forget_oldest(self._intervals)
-        links = interval.links
-        if instant_ns != begin_ns:
-            links = self.topology.measured_at(instant_ns / SECOND_NS, links)
-        delay_ns = interval.routes.trees.delays_ns(self._nodes.delays_ns(links)[interval.used], UNREACHABLE)
+            interval = _remember(self._intervals, begin_ns, self._choose(begin_ns))
+        return interval
+
+    def _delays_ns(self, interval: _Interval, begin_ns: int, instant_ns: int) -> IntArray:
+        """int64[e]: the edges' delays at an update step."""
+        if instant_ns == begin_ns:
+            return interval.delay_ns
+        links = self.topology.measured_at(instant_ns / SECOND_NS, interval.links)
+        return self._nodes.delays_ns(links)[interval.used]
+
+    def _snapshot(self, begin_ns: int, instant_ns: int) -> Snapshot:
+        interval = self._interval(begin_ns)
+        routes = self._routes.get(begin_ns)
+        if routes is None:
+            routes = OrbitRoutes(self.endpoints, self.node_names, interval.trees, interval.together)
+            _remember(self._routes, begin_ns, routes)
+        delay_ns = interval.trees.delays_ns(self._delays_ns(interval, begin_ns, instant_ns), UNREACHABLE)
         return Snapshot(
-            delay_ns=np.where(self._together, interval.within_ns, delay_ns),
+            delay_ns=np.where(interval.together, interval.within, delay_ns),
             hops=interval.hops,
-            ns_per_byte=interval.ns_per_byte,
-            routes=interval.routes,
+            ns_per_byte=interval.slowest,
+            routes=routes,
         )
 
     def _choose(self, begin_ns: int) -> _Interval:
-        """Links and routes for the interval that begins at `begin_ns`."""
+        """Links for the interval that begins at `begin_ns`."""
         active = [outage for outage in self._outages if outage.active(begin_ns)]
         down = self._nodes.down(name for outage in active for name in outage.endpoints)
         links = self.topology.links_at(begin_ns / SECOND_NS, without=down[: len(self.topology.constellation)])
@@ -159,25 +230,35 @@ class OrbitPlan:
         chosen = np.flatnonzero(up)
         graph = Graph(len(self._nodes), tail[chosen], head[chosen])
         used = chosen[graph.order]
-        trees = find_routes(
-            graph, self._nodes.delays_ns(links)[used], self._senders, self._nodes.receivers(self._senders)
-        )
+        within_ns = np.array([self._nodes.within_ns(endpoint) for endpoint in self.endpoints], dtype=np.int64)
+        within_ns[down[self.senders]] = UNREACHABLE
         return _Interval(
             links=links,
             used=used,
-            hops=np.where(self._together, 0, trees.hops()),
-            ns_per_byte=np.where(self._together, 0.0, trees.slowest(self._nodes.ns_per_byte(links, self._rates)[used])),
-            within_ns=self._within_ns(down),
-            routes=OrbitRoutes(self.endpoints, self._nodes.names, trees, self._together),
+            graph=graph,
+            delay_ns=self._nodes.delays_ns(links)[used],
+            ns_per_byte=self._nodes.ns_per_byte(links, self._rates)[used],
+            link_class=self._classes(links)[used],
+            within_ns=within_ns,
+            senders=self.senders,
+            receivers=self.receivers,
         )
 
-    def _within_ns(self, down: BoolArray) -> IntArray:
-        """int64[n, n]: delays between members at one place, which an outage of the place cuts as well."""
-        delay_ns = np.array([self._nodes.within_ns(endpoint) for endpoint in self.endpoints], dtype=np.int64)
-        delay_ns[down[self._senders]] = UNREACHABLE
-        within_ns = np.repeat(delay_ns[:, None], len(delay_ns), axis=1)
-        np.fill_diagonal(within_ns, 0)
-        return within_ns
+    def _classes(self, links: Links) -> IntArray:
+        """int64[e]: what kind each link is, in the order of `Nodes.edges`."""
+        shell_of = self.topology.constellation.shell_of
+        isl = np.where(
+            shell_of[links.isl[:, 0]] != shell_of[links.isl[:, 1]],
+            LinkClass.ISL_CROSS_SHELL,
+            np.where(
+                crosses_planes(self.topology.constellation, links.isl),
+                LinkClass.ISL_CROSS_PLANE,
+                LinkClass.ISL_IN_PLANE,
+            ),
+        )
+        up, down = (np.full(len(links.gsl), kind) for kind in (LinkClass.GSL_UP, LinkClass.GSL_DOWN))
+        fibre = np.full(self._nodes.fibres, LinkClass.TERRESTRIAL)
+        return np.concatenate((isl, isl, up, down, fibre)).astype(np.int64)
 
 
 def _grid(now_ns: int, interval_ns: int | None) -> int:
@@ -185,6 +266,12 @@ def _grid(now_ns: int, interval_ns: int | None) -> int:
     return 0 if interval_ns is None else now_ns - now_ns % interval_ns
 
 
-def _forget_oldest(memory: OrderedDict[int, Snapshot] | OrderedDict[int, _Interval]) -> None:
+_Kept = TypeVar("_Kept")
+
+
+def _remember(memory: OrderedDict[int, _Kept], key: int, value: _Kept) -> _Kept:
+    """Keep the newest few."""
+    memory[key] = value
     if len(memory) > KEPT:
         memory.popitem(last=False)
+    return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,11 @@ class Graph:
         inner = np.flatnonzero(self._entered[self.tail])
         back = coo_array((inner, (self.head[inner], self.tail[inner])), shape=(nodes, nodes)).tocsr()
         self._back_edge, self._back_head, self._back_first = back.data, back.indices, back.indptr
+
+    def costs_from(self, source: int, cost: FloatArray) -> FloatArray:
+        """float64[node]: the least cost to each node from one, inf where there is no way."""
+        forward: Any = csr_array((cost, self.head, self.first_edge), shape=(self.nodes, self.nodes))
+        return np.asarray(dijkstra(forward, directed=True, indices=[source])).ravel()
 
     def costs_to(self, targets: IntArray, cost: FloatArray) -> FloatArray:
         """float64[target, node]: the least cost from each node to each target, inf where there is no way."""
@@ -124,6 +129,48 @@ class RouteTrees:
         """Beginnings and ends of the states with 1, 2, … hops to go."""
         bounds: list[int] = self.level.tolist()
         return list(pairwise(bounds))[1:]
+
+
+class Ways:
+    """Least-delay ways over one graph, found when somebody asks: for whoever goes hop by hop.
+
+    They are the routes of `find_routes`, chosen by the delays int64[edge] given here.
+    """
+
+    def __init__(self, graph: Graph, delay_ns: IntArray) -> None:
+        self.graph = graph
+        self._cost = (delay_ns * HOPS + 1).astype(np.float64)
+        self._towards: dict[int, IntArray] = {}
+        self._trees: dict[int, IntArray] = {}
+
+    def towards(self, target: int) -> IntArray:
+        """int64[node]: the edge to take from each node to get to one, `NOWHERE` there and where there is no way."""
+        found = self._towards.get(target)
+        if found is None:
+            best = self.graph.costs_to(np.array([target]), self._cost).ravel()
+            there = np.isfinite(best)
+            there[target] = False
+            nodes = np.flatnonzero(there)
+            found = np.full(self.graph.nodes, NOWHERE)
+            found[nodes] = _next_edges(self.graph, self._cost, best, np.zeros(len(nodes), dtype=np.int64), nodes)
+            self._towards[target] = found
+        return found
+
+    def tree(self, source: int) -> IntArray:
+        """int64[node]: the edge by which a tree of least delay from one node enters each, `NOWHERE` outside it.
+
+        Among equals the lowest-numbered node before wins.
+        """
+        found = self._trees.get(source)
+        if found is None:
+            best = self.graph.costs_from(source, self._cost)
+            ahead = best[self.graph.tail] + self._cost
+            tight = np.flatnonzero(np.isfinite(ahead) & (ahead == best[self.graph.head]))
+            found = np.full(self.graph.nodes, NOWHERE)
+            # Edges ascend by tail, and of several the last written stays.
+            found[self.graph.head[tight][::-1]] = tight[::-1]
+            self._trees[source] = found
+        return found
 
 
 def find_routes(graph: Graph, delay_ns: IntArray, sources: IntArray, targets: IntArray) -> RouteTrees:
