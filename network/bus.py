@@ -1,7 +1,4 @@
-"""The bus: takes a parcel, asks the channel when it arrives where, and lets the clock bring it.
-
-How a broadcast spreads is the bus's business: here every copy travels its own route (`unicast`).
-"""
+"""The bus: what hosts speak into. A message to one is carried there; a message to all spreads as the scenario says."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from network.channel import Channel
-from network.clock import Action, VirtualClock
+from network.carriage import Carriage
+from network.clock import Action
+from network.dissemination import Dissemination, Unicast
 from network.plan import IntArray
 
 
@@ -19,7 +17,7 @@ class Bus(Protocol):
     """Carries parcels between members, whatever brings them."""
 
     def broadcast(self, source: int, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
-        """Send to every other member; returns the due times, int64[n-1] in member order, with drops."""
+        """Send to every other member; returns int64[n-1] in member order: see `network.carriage.Carriage.carry`."""
 
     def send(self, source: int, target: int, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """Send to one other member; returns int64[1]. The bus refuses messages to oneself."""
@@ -45,32 +43,26 @@ class Directions:
 class VirtualBus:
     """Carries parcels between members in virtual time.
 
-    `receivers[i](parcel, due_ns)` takes what arrives at member i.
+    `receivers[i](parcel, due_ns)` takes what arrives at member i. Without a `dissemination` a broadcast is a copy for
+    each.
     """
 
-    def __init__(self, clock: VirtualClock, channel: Channel, receivers: Sequence[Action]) -> None:
-        self._clock = clock
-        self._channel = channel
+    def __init__(
+        self, carriage: Carriage, receivers: Sequence[Action], dissemination: Dissemination | None = None
+    ) -> None:
+        self._carriage = carriage
         self._receivers = list(receivers)
-        self._directions = Directions(len(receivers))
+        self._dissemination = dissemination or Unicast(carriage, self._receivers)
+        self._directions = Directions(len(self._receivers))
 
     def broadcast(self, source: int, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `Bus.broadcast`."""
-        return self._send(source, self._directions.targets(source, None), size_bytes, parcel, now_ns)
+        targets = self._directions.targets(source, None)
+        if not len(targets):
+            return targets
+        return self._dissemination.spread(source, targets, size_bytes, parcel, now_ns)
 
     def send(self, source: int, target: int, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `Bus.send`."""
-        return self._send(source, self._directions.targets(source, target), size_bytes, parcel, now_ns)
-
-    def _send(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
-        if not len(targets):
-            return targets
-        due_ns = self._channel.carry(source, targets, size_bytes, now_ns)
-        order = due_ns.argsort(kind="stable")
-        dropped = int(np.searchsorted(due_ns[order], 0))
-        if dropped:
-            order = order[dropped:]
-        receivers = self._receivers
-        actions = [receivers[target] for target in targets[order].tolist()]
-        self._clock.schedule(due_ns[order].tolist(), actions, parcel)
-        return due_ns
+        targets = self._directions.targets(source, target)
+        return self._carriage.carry(source, targets, size_bytes, parcel, self._receivers, now_ns)

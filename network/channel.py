@@ -23,6 +23,8 @@ class Drop(IntEnum):
     PARTITION = -3
     FAULT_LOSS = -4
     RECEIVER_DOWN = -5
+    BUFFER_FULL = -6
+    LINK_LOST = -7
 
 
 class Channel(Protocol):

@@ -6,7 +6,7 @@ the same nanosecond happen in the order in which they were scheduled, so a run c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush, heapreplace
 from typing import Any, Protocol
 
@@ -78,6 +78,15 @@ class VirtualClock:
             raise ValueError(f"scheduled at {due_ns} ns, but it is already {self.now_ns} ns")
         self._serial += 1
         heappush(self._heap, (due_ns, self._serial, action, parcel))
+
+    def pending(self) -> Iterator[tuple[Action, Any]]:
+        """What has been scheduled and not happened yet, with its parcel, in no order."""
+        for _, _, action, parcel in self._heap:
+            if action is not None:
+                yield action, parcel
+            else:
+                for index in range(parcel.index, parcel.count):
+                    yield parcel.actions[index], parcel.parcel
 
     def stop(self) -> None:
         """Make the current `run` return after the event it is in; callable from a signal handler."""

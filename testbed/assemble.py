@@ -11,6 +11,7 @@ from consensus.protocols import load_protocol
 from consensus.replica import Replica
 from consensus.types import ReplicaId
 from network.bus import VirtualBus
+from network.carriage import Direct
 from network.clock import VirtualClock
 from network.faults import FaultChannel
 from network.stack import channels
@@ -81,7 +82,8 @@ def assemble(
         )
         for i in range(n)
     ]
-    bus = VirtualBus(clock, channel, [host.deliver for host in hosts])
+    carriage = Direct(clock, channel, watch.traffic.count)
+    bus = VirtualBus(carriage, [host.deliver for host in hosts])
     for host in hosts:
         host.attach(bus)
     for host in hosts:

@@ -54,7 +54,7 @@ class Watch:
 
     def observers(self) -> list[Observer]:
         """Who wants to be told of the trace."""
-        return [self.digest, self.ledger, TrafficWatch(self.traffic, self.committee.n), *self.checks]
+        return [self.digest, self.ledger, *self.checks]
 
 
 class TrafficWatch(Observer):

@@ -24,7 +24,7 @@ from testbed.faults import fault_effects
 from testbed.fold import Account, fold
 from testbed.launch import LaunchError
 from testbed.launch.collect import Collection, arrivals, retell, with_stops
-from testbed.watch import watch_run
+from testbed.watch import TrafficWatch, watch_run
 
 if TYPE_CHECKING:
     from testbed.result import Result
@@ -76,7 +76,7 @@ def fold_nodes(sky: Sky, protocol: type[Replica], terms: Terms, gathered: Gather
         except UNDECODABLE as error:
             raise LaunchError(f"what node {i} handed in cannot be read: {error}") from None
         traces[ReplicaId(i)] = with_stops(events, ReplicaId(i), stops)
-    retell(traces, Trace(watch.observers()))
+    retell(traces, Trace([*watch.observers(), TrafficWatch(watch.traffic, n)]))
     account = total(each for collection in gathered.collections for each in collection.accounts())
     reached_ns = terms.duration_ns
     if gathered.partial:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from network.bus import VirtualBus
+from network.carriage import Direct
 from network.channel import Drop, Propagation
 from network.clock import VirtualClock
 from network.plan import UNREACHABLE, MatrixPlan
@@ -23,7 +24,7 @@ def build() -> tuple[VirtualClock, VirtualBus, list[tuple[int, int, Any]]]:
     def receiver(i: int) -> Any:
         return lambda parcel, due_ns: got.append((due_ns, i, parcel))
 
-    return clock, VirtualBus(clock, Propagation(plan), [receiver(i) for i in range(4)]), got
+    return clock, VirtualBus(Direct(clock, Propagation(plan)), [receiver(i) for i in range(4)]), got
 
 
 def test_a_broadcast_reaches_all_others_nearest_first_ties_by_number() -> None:
@@ -55,6 +56,6 @@ def test_what_is_dropped_never_arrives() -> None:
 def test_a_lone_member_speaks_to_nobody() -> None:
     clock = VirtualClock()
     plan = MatrixPlan(["a"], np.zeros((1, 1), dtype=int))
-    bus = VirtualBus(clock, Propagation(plan), [lambda parcel, due_ns: None])
+    bus = VirtualBus(Direct(clock, Propagation(plan)), [lambda parcel, due_ns: None])
     assert bus.broadcast(0, 5, "x", 0).tolist() == []
     assert clock.run(10, 10) is False

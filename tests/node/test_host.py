@@ -14,6 +14,7 @@ from consensus.messages import GENESIS, Block, Message, Payload, Proposal, Quoru
 from consensus.protocols.hotstuff import HotStuff
 from consensus.types import Height, ReplicaId, View
 from network.bus import VirtualBus
+from network.carriage import Direct
 from network.channel import Propagation
 from network.clock import VirtualClock
 from network.plan import MatrixPlan
@@ -111,7 +112,7 @@ class Theatre:
         ]
         delay_ns = DELAY_NS * (1 - np.eye(3, dtype=np.int64))
         plan = MatrixPlan(["a", "b", "c"], delay_ns)
-        self.bus = VirtualBus(self.clock, Propagation(plan), [host.deliver for host in self.hosts])
+        self.bus = VirtualBus(Direct(self.clock, Propagation(plan)), [host.deliver for host in self.hosts])
         for host in self.hosts:
             host.attach(self.bus)
         for host in self.hosts:

@@ -1,0 +1,264 @@
+"""The fabric: links that carry load. Every message crosses its links one by one, and waits its turn at each.
+
+A directed link is a server: it transmits at its rate, first come first served, and then light takes its time. What
+waits must fit its buffer, and what is on a link that vanishes is lost, or goes another way from the node before.
+
+Routed messages are switched in packets of one MTU: a node passes a message on once the first packet is there. As long
+as packets follow each other without gaps they stay one event per link; where a link is faster than what feeds it, they
+go on one by one, and others pass in between. A relay that needs the whole message before it passes it on sends it over
+one link at a time (`hop`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from network.channel import Drop
+from network.clock import Action, VirtualClock
+from network.flight import FabricAccount, Flight, Link, Packets
+from network.mesh import LinkClass, MeshPlan
+from network.plan import UNREACHABLE, IntArray
+from network.routing import NOWHERE
+from network.wiring import Wiring
+
+
+def endless(kind: LinkClass) -> float:
+    """Buffers that are never full."""
+    return float("inf")
+
+
+class Fabric:
+    """Carries messages over the links of a plan, from member to member or over single links."""
+
+    def __init__(
+        self,
+        clock: VirtualClock,
+        plan: MeshPlan,
+        until_ns: int,
+        *,
+        mtu_bytes: int = 1500,
+        buffer_bytes: Callable[[LinkClass], float] = endless,
+        processing_ns_per_hop: int = 0,
+        vanished: Literal["lost", "rerouted"] = "lost",
+    ) -> None:
+        """`vanished` says what becomes of messages on a link that goes away. Links stay the same after `until_ns`."""
+        self.account = FabricAccount()
+        self.wiring = Wiring(plan, buffer_bytes)
+        self._clock = clock
+        self._plan = plan
+        self._mtu = mtu_bytes
+        self._processing_ns = processing_ns_per_hop
+        self._reroutes = vanished == "rerouted"
+        self._changes_ns = iter(plan.changes_ns(until_ns))
+        self._await_change()
+
+    @property
+    def node_names(self) -> Sequence[str]:
+        """The endpoint at each node that links lead from and to."""
+        return self._plan.node_names
+
+    def under_way(self) -> int:
+        """The copies that are neither delivered nor dropped, by looking for them in the clock."""
+        parts: set[tuple[int, int]] = set()
+        count = 0
+        there = [flight for action, flight in self._clock.pending() if action == self._complete]
+        for flight in (*self._on_links(), *there):
+            if flight.message is None:
+                count += len(flight.bound_for())
+            else:
+                lost = flight.message.lost
+                parts.update((id(flight.message), member) for member in flight.bound_for() if member not in lost)
+        return count + len(parts)
+
+    # What is sent
+
+    def send(
+        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> None:
+        """Route a message from member to member; `actions[target](parcel, due_ns)` takes it."""
+        self.account.entered += 1
+        node = self.wiring.senders[source]
+        flight = Flight(parcel, size_bytes, actions, now_ns, target=self.wiring.receivers[target], member=target)
+        if node == self.wiring.senders[target]:
+            self._stay(flight, source, now_ns)
+        else:
+            self._route(flight, node, now_ns)
+
+    def spread(
+        self, source: int, targets: IntArray, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> None:
+        """Send a message to several members along a tree of least delays, one copy per link."""
+        node = self.wiring.senders[source]
+        branches, alone = self.wiring.tree(node, targets)
+        for target in alone:
+            self.send(source, target, size_bytes, parcel, actions, now_ns)
+        self.account.entered += len(targets) - len(alone)
+        self._branch(Flight(parcel, size_bytes, actions, now_ns, branches=branches), node, now_ns)
+
+    def hop(self, link: Link, size_bytes: int, parcel: Any, action: Action, now_ns: int) -> None:
+        """Send a whole message over one link; `action(parcel, due_ns)` takes it at the other end."""
+        self.account.entered += 1
+        # No member's: the only action is also the last one.
+        self._cross(Flight(parcel, size_bytes, (action,), now_ns, target=link.head, member=NOWHERE), link, now_ns)
+
+    # What happens on the way
+
+    def _stay(self, flight: Flight, source: int, now_ns: int) -> None:
+        """For members at one place no link is needed."""
+        within_ns = self.wiring.within_ns(source)
+        if within_ns == UNREACHABLE:
+            self._drop(flight, Drop.NO_ROUTE, flight.bound_for())
+            return
+        flight.propagation_ns = within_ns
+        self._clock.at(now_ns + within_ns, self._complete, flight)
+
+    def _route(self, flight: Flight, node: int, now_ns: int) -> None:
+        link = self.wiring.towards(flight.target)[node]
+        if link is None:
+            self._drop(flight, Drop.NO_ROUTE, flight.bound_for())
+        else:
+            self._cross(flight, link, now_ns)
+
+    def _branch(self, flight: Flight, node: int, now_ns: int) -> None:
+        assert flight.branches is not None, "it goes along a tree"
+        for link in flight.branches.links.get(node, ()):
+            self._cross(flight.copy(), link, now_ns)
+
+    def _cross(self, flight: Flight, link: Link, now_ns: int) -> None:
+        """Queue for a link and cross it; the next event is when the first packet is at the other end, or the last one
+        if the message goes no further."""
+        size, ns_per_byte, free_ns = flight.size, link.ns_per_byte, link.free_ns
+        start_ns = free_ns if free_ns > now_ns else now_ns
+        due_ns = start_ns
+        if ns_per_byte < flight.feed and size > self._mtu:
+            self._scatter(flight, link, now_ns)
+            return
+        if ns_per_byte:
+            whole_ns = now_ns
+            due_ns = end_ns = start_ns + round(size * ns_per_byte)
+            if size > self._mtu:
+                whole_ns += round((size - self._mtu) * flight.feed)
+                if link.head != flight.target:
+                    due_ns = start_ns + round(self._mtu * ns_per_byte)
+            if end_ns - whole_ns > link.buffer_ns:
+                link.dropped += 1
+                flight.link = link
+                self._drop(flight, Drop.BUFFER_FULL, flight.bound_for())
+                return
+            link.free_ns = end_ns
+            flight.feed = ns_per_byte
+        if free_ns > now_ns:
+            wait_ns = start_ns - now_ns
+            flight.queueing_ns += wait_ns
+            link.waited_ns += wait_ns
+            if wait_ns > link.longest_wait_ns:
+                link.longest_wait_ns = wait_ns
+        delay_ns = link.delay_ns
+        link.messages += 1
+        link.bytes += size
+        link.propagated_ns += delay_ns
+        flight.propagation_ns += delay_ns
+        flight.hops += 1
+        flight.link = link
+        self._clock.at(due_ns + delay_ns + self._processing_ns, self._arrive, flight)
+
+    def _scatter(self, flight: Flight, link: Link, now_ns: int) -> None:
+        """Let the packets of a message go on one by one, as they come in."""
+        size, mtu = flight.size, self._mtu
+        count = -(-size // mtu)
+        message = Packets(count)
+        for number in range(count):
+            packet = flight.copy()
+            packet.message = message
+            packet.size = min(mtu, size - number * mtu)
+            packet.feed = 0.0
+            packet.link = link
+            # The first packet is here; of each other one the last byte comes as much later as there are bytes between.
+            came_ns = now_ns + round((number * mtu + packet.size - mtu) * flight.feed)
+            self._clock.at(came_ns, self._join, packet)
+
+    def _join(self, packet: Flight, now_ns: int) -> None:
+        """Queue one packet for the link it has been waiting to come in for."""
+        if packet.link is not None:
+            self._cross(packet, packet.link, now_ns)
+
+    def _arrive(self, flight: Flight, now_ns: int) -> None:
+        link = flight.link
+        if link is None:
+            return
+        node = link.head
+        branches = flight.branches
+        if branches is None:
+            if node == flight.target:
+                self._complete(flight, now_ns)
+            else:
+                self._route(flight, node, now_ns)
+            return
+        for member in branches.members.get(node, ()):
+            copy = flight.copy()
+            copy.branches, copy.member = None, member
+            # This is the first packet; the member waits for the last one.
+            rest_ns = round((flight.size - self._mtu) * flight.feed) if flight.size > self._mtu else 0
+            self._clock.at(now_ns + rest_ns, self._complete, copy)
+        self._branch(flight, node, now_ns)
+
+    def _complete(self, flight: Flight, now_ns: int) -> None:
+        """Hand a whole message to the member it is for."""
+        if flight.message is not None and not flight.message.completed_by(flight.member):
+            return
+        account, delays = self.account, self.account.delays
+        account.delivered += 1
+        queueing_ns, processing_ns = flight.queueing_ns, flight.hops * self._processing_ns
+        delays.propagation_ns += flight.propagation_ns
+        delays.queueing_ns += queueing_ns
+        delays.processing_ns += processing_ns
+        delays.transmission_ns += now_ns - flight.entered_ns - flight.propagation_ns - queueing_ns - processing_ns
+        if queueing_ns > delays.longest_queueing_ns:
+            delays.longest_queueing_ns = queueing_ns
+        self._clock.delivered += 1
+        flight.actions[flight.member](flight.parcel, now_ns)
+
+    def _drop(self, flight: Flight, reason: Drop, members: Sequence[int]) -> None:
+        message = flight.message
+        if message is not None:
+            members = [member for member in members if member not in message.lost]
+            message.lost.update(members)
+        self.account.drops[reason.name.lower()] += len(members)
+
+    # What happens to the links
+
+    def _await_change(self) -> None:
+        change_ns = next(self._changes_ns, None)
+        if change_ns is not None:
+            self._clock.at(change_ns, self._change)
+
+    def _change(self, _: object, now_ns: int) -> None:
+        vanished = self.wiring.change(now_ns)
+        if vanished:
+            for flight in self._on_links():
+                if flight.link in vanished:
+                    self._strand(flight, now_ns)
+        self._await_change()
+
+    def _strand(self, flight: Flight, now_ns: int) -> None:
+        """The link of a flight is gone, and the flight with it; what is to go on begins anew at the node before."""
+        link, members = flight.link, flight.bound_for()
+        assert link is not None, "it was on a link"
+        if not self._reroutes or members == (NOWHERE,):
+            self._drop(flight, Drop.LINK_LOST, members)
+        else:
+            self.account.rerouted += len(members)
+            for member in members:
+                copy = flight.copy()
+                copy.branches, copy.member, copy.target = None, member, self.wiring.receivers[member]
+                copy.feed = 0.0
+                self._route(copy, link.tail, now_ns)
+        flight.link = None
+
+    def _on_links(self) -> list[Flight]:
+        """The flights on links, or coming in for one."""
+        stages = self._arrive, self._join
+        found = [flight for action, flight in self._clock.pending() if action in stages]
+        # What has been stranded is on none.
+        return [flight for flight in found if flight.link is not None]

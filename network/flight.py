@@ -1,0 +1,185 @@
+"""What moves in the fabric, and over what: links, trees of links, flights, and the account of all copies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from network.clock import Action
+from network.mesh import LinkClass
+from network.routing import NOWHERE
+
+ENDLESS_NS: Final = 1 << 62
+"""The time in which a buffer without end empties."""
+
+
+class Link:
+    """A directed link: what it is now, and what it has carried so far."""
+
+    __slots__ = (
+        "buffer_ns",
+        "bytes",
+        "delay_ns",
+        "dropped",
+        "free_ns",
+        "head",
+        "kind",
+        "longest_wait_ns",
+        "messages",
+        "ns_per_byte",
+        "propagated_ns",
+        "tail",
+        "waited_ns",
+    )
+
+    def __init__(self, tail: int, head: int, kind: LinkClass, ns_per_byte: float, buffer_bytes: float) -> None:
+        self.tail = tail
+        self.head = head
+        self.kind = kind
+        self.ns_per_byte = ns_per_byte
+        self.buffer_ns = int(min(buffer_bytes * ns_per_byte, ENDLESS_NS)) if ns_per_byte else ENDLESS_NS
+        self.delay_ns = 0
+        self.free_ns = 0
+        """When it will have transmitted all that it has accepted."""
+        self.messages = 0
+        self.bytes = 0
+        self.waited_ns = 0
+        self.longest_wait_ns = 0
+        self.propagated_ns = 0
+        self.dropped = 0
+
+
+class Branches:
+    """A tree of least delay: over which links a copy goes on from a node, and which members it reaches there."""
+
+    __slots__ = ("links", "members")
+
+    def __init__(self, links: Mapping[int, Sequence[Link]], members: Mapping[int, Sequence[int]]) -> None:
+        self.links = links
+        self.members = members
+
+    def below(self, link: Link) -> list[int]:
+        """The members that are reached over a link."""
+        found: list[int] = []
+        links = [link]
+        while links:
+            node = links.pop().head
+            found += self.members.get(node, ())
+            links += self.links.get(node, ())
+        return found
+
+
+class Flight:
+    """A copy of a message on its way over links, or one packet of it; for one member, or for all on a tree."""
+
+    __slots__ = (
+        "actions",
+        "branches",
+        "entered_ns",
+        "feed",
+        "hops",
+        "link",
+        "member",
+        "message",
+        "parcel",
+        "propagation_ns",
+        "queueing_ns",
+        "size",
+        "target",
+    )
+
+    def __init__(
+        self,
+        parcel: Any,
+        size: int,
+        actions: Sequence[Action],
+        now_ns: int,
+        *,
+        target: int = NOWHERE,
+        member: int = NOWHERE,
+        branches: Branches | None = None,
+    ) -> None:
+        """`actions` take what arrives, by member. It goes to a member at the node `target`, or along `branches`."""
+        self.parcel = parcel
+        self.size = size
+        self.actions = actions
+        self.entered_ns = now_ns
+        self.target = target
+        self.member = member
+        self.branches = branches
+        self.link: Link | None = None
+        """The link it is on; None once it is on none any more."""
+        self.feed = 0.0
+        """Nanoseconds per byte at which it comes in where it is; 0 where it is whole."""
+        self.hops = 0
+        self.propagation_ns = 0
+        self.queueing_ns = 0
+        self.message: Packets | None = None
+        """The message that this is a packet of."""
+
+    def copy(self) -> Flight:
+        """Another one, as far on its way."""
+        twin = Flight(
+            self.parcel,
+            self.size,
+            self.actions,
+            self.entered_ns,
+            target=self.target,
+            member=self.member,
+            branches=self.branches,
+        )
+        twin.link, twin.feed, twin.hops, twin.message = self.link, self.feed, self.hops, self.message
+        twin.propagation_ns, twin.queueing_ns = self.propagation_ns, self.queueing_ns
+        return twin
+
+    def bound_for(self) -> Sequence[int]:
+        """The members that wait for it."""
+        if self.branches is None:
+            return (self.member,)
+        assert self.link is not None, "on a tree it is on a link"
+        return self.branches.below(self.link)
+
+
+class Packets:
+    """A message whose packets travel alone: which members still lack how many, and for whom it is lost."""
+
+    __slots__ = ("count", "lost", "missing")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.missing: dict[int, int] = {}
+        self.lost: set[int] = set()
+
+    def completed_by(self, member: int) -> bool:
+        """Note one packet's arrival at a member; whether it was the last one missing there."""
+        left = self.missing.get(member, self.count) - 1
+        self.missing[member] = left
+        return not left and member not in self.lost
+
+
+@dataclass
+class Delays:
+    """The parts of one-way delay, summed over the copies that have arrived, in ns; and the longest waits."""
+
+    propagation_ns: int = 0
+    transmission_ns: int = 0
+    queueing_ns: int = 0
+    processing_ns: int = 0
+    longest_queueing_ns: int = 0
+
+
+@dataclass
+class FabricAccount:
+    """What became of all copies that entered: each is delivered, dropped with a reason, or still under way."""
+
+    entered: int = 0
+    delivered: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+    rerouted: int = 0
+    delays: Delays = field(default_factory=Delays)
+
+    def missing(self, under_way: int) -> int:
+        """How many copies are unaccounted for, or counted twice if negative, given those under way."""
+        return self.entered - self.delivered - self.drops.total() - under_way
