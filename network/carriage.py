@@ -38,6 +38,8 @@ class Direct:
     """Copies arrive when the channel says so."""
 
     def __init__(self, clock: VirtualClock, channel: Channel, count: Count | None = None) -> None:
+        self.copies = 0
+        """How many have been sent."""
         self._clock = clock
         self._channel = channel
         self._count = count
@@ -47,6 +49,7 @@ class Direct:
     ) -> IntArray:
         """See `Carriage.carry`."""
         due_ns = self._channel.carry(source, targets, size_bytes, now_ns)
+        self.copies += len(targets)
         if self._count is not None:
             self._count(source, targets, due_ns, size_bytes, now_ns)
         order = due_ns.argsort(kind="stable")
@@ -60,8 +63,7 @@ class Direct:
 class HopByHop:
     """Copies are routed through the fabric, each alone. The channel says which enter it, and when."""
 
-    def __init__(self, clock: VirtualClock, fabric: Fabric, channel: Channel) -> None:
-        self._clock = clock
+    def __init__(self, fabric: Fabric, channel: Channel) -> None:
         self._fabric = fabric
         self._channel = channel
 
@@ -70,8 +72,8 @@ class HopByHop:
     ) -> IntArray:
         """See `Carriage.carry`."""
         enters_ns = self._channel.carry(source, targets, size_bytes, now_ns)
-        for enter_ns, some in by_entry(targets, enters_ns):
-            when(self._clock, enter_ns, self._enter, (source, some.tolist(), size_bytes, parcel, actions))
+        for enter_ns, some in self._fabric.admit(targets, enters_ns):
+            self._fabric.when(enter_ns, self._enter, (source, some.tolist(), size_bytes, parcel, actions))
         return entered(enters_ns)
 
     def _enter(self, copies: tuple[int, list[int], int, Any, Sequence[Action]], now_ns: int) -> None:
@@ -81,20 +83,6 @@ class HopByHop:
             send(source, target, size_bytes, parcel, actions, now_ns)
 
 
-def by_entry(targets: IntArray, enters_ns: IntArray) -> list[tuple[int, IntArray]]:
-    """Those that are not lost at once, by the time at which their copies enter the fabric."""
-    times_ns: list[int] = np.unique(enters_ns).tolist()
-    return [(enter_ns, targets[enters_ns == enter_ns]) for enter_ns in times_ns if enter_ns >= 0]
-
-
 def entered(enters_ns: IntArray) -> IntArray:
     """What a carriage returns for copies that have entered the fabric, or been lost before."""
     return np.where(enters_ns >= 0, UNDER_WAY, enters_ns)
-
-
-def when(clock: VirtualClock, at_ns: int, action: Action, parcel: Any) -> None:
-    """Act at once if it is time already, else when it is."""
-    if at_ns <= clock.now_ns:
-        action(parcel, at_ns)
-    else:
-        clock.at(at_ns, action, parcel)

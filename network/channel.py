@@ -34,6 +34,13 @@ class Channel(Protocol):
         """Due times, int64[targets], of one message that leaves member `source` at `now_ns`; a `Drop` where none."""
 
 
+class Entrance:
+    """Everything gets through at once: what follows is up to the links."""
+
+    def carry(self, source: int, targets: IntArray, size_bytes: int, now_ns: int) -> IntArray:
+        return np.full(len(targets), now_ns, dtype=np.int64)
+
+
 class Propagation:
     """Light along the route."""
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush, heapreplace
 from typing import Any, Protocol
 
-Action = Callable[[Any, int], None]
-"""`action(parcel, due_ns)`."""
+Action = Callable[[Any, int], Any]
+"""`action(parcel, due_ns)`; what it returns is nothing to the clock."""
 
 
 class Clock(Protocol):

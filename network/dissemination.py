@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from network.carriage import Carriage, by_entry, entered, when
+from network.carriage import Carriage, entered
 from network.channel import Channel
 from network.clock import Action, VirtualClock
 from network.fabric import Fabric
@@ -40,9 +40,8 @@ class Unicast:
 class Multicast:
     """One copy goes over each link of a least-delay tree; routers multiply it."""
 
-    def __init__(self, clock: VirtualClock, fabric: Fabric, channel: Channel, receivers: Sequence[Action]) -> None:
+    def __init__(self, fabric: Fabric, channel: Channel, receivers: Sequence[Action]) -> None:
         """What the channel loses does not grow a branch."""
-        self._clock = clock
         self._fabric = fabric
         self._channel = channel
         self._receivers = receivers
@@ -50,8 +49,8 @@ class Multicast:
     def spread(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `Dissemination.spread`."""
         enters_ns = self._channel.carry(source, targets, size_bytes, now_ns)
-        for enter_ns, some in by_entry(targets, enters_ns):
-            when(self._clock, enter_ns, self._enter, (source, some, size_bytes, parcel))
+        for enter_ns, some in self._fabric.admit(targets, enters_ns):
+            self._fabric.when(enter_ns, self._enter, (source, some, size_bytes, parcel))
         return entered(enters_ns)
 
     def _enter(self, copies: tuple[int, IntArray, int, Any], now_ns: int) -> None:
@@ -105,8 +104,9 @@ class Flood:
     def spread(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `Dissemination.spread`."""
         enters_ns = self._channel.carry(source, targets, size_bytes, now_ns)
+        self._fabric.admit(targets, enters_ns)
         wave = Wave(source, targets, enters_ns, size_bytes, parcel, self._nodes, now_ns)
-        when(self._clock, now_ns, self._begin, wave)
+        self._fabric.when(now_ns, self._begin, wave)
         return entered(enters_ns)
 
     def _begin(self, wave: Wave, now_ns: int) -> None:
@@ -141,4 +141,4 @@ class Flood:
         """Give it to a member, unless the channel has lost it, and as much later as the channel has made it enter."""
         enters_ns = wave.enters_ns.get(member, -1)
         if enters_ns >= 0:
-            when(self._clock, now_ns + enters_ns - wave.now_ns, self._receivers[member], wave.parcel)
+            self._fabric.when(now_ns + enters_ns - wave.now_ns, self._receivers[member], wave.parcel)

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from network.channel import Drop
 from network.clock import Action, VirtualClock
 from network.flight import FabricAccount, Flight, Link, Packets
@@ -72,6 +74,23 @@ class Fabric:
         return count + len(parts)
 
     # What is sent
+
+    def admit(self, targets: IntArray, enters_ns: IntArray) -> list[tuple[int, IntArray]]:
+        """Those of the targets whose copies a channel lets in, by when they enter; the others count as dropped."""
+        times_ns: list[int] = np.unique(enters_ns).tolist()
+        for enter_ns in times_ns:
+            if enter_ns < 0:
+                lost = int((enters_ns == enter_ns).sum())
+                self.account.entered += lost
+                self.account.drops[Drop(enter_ns).name.lower()] += lost
+        return [(enter_ns, targets[enters_ns == enter_ns]) for enter_ns in times_ns if enter_ns >= 0]
+
+    def when(self, at_ns: int, action: Action, parcel: Any) -> None:
+        """Act at once if it is time already, else when it is: hosts' own clocks run ahead."""
+        if at_ns <= self._clock.now_ns:
+            action(parcel, at_ns)
+        else:
+            self._clock.at(at_ns, action, parcel)
 
     def send(
         self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from network.channel import Channel, Loss, Processing, Propagation, RandomDelay, Transmission
+from network.channel import Channel, Entrance, Loss, Processing, Propagation, RandomDelay, Transmission
 from network.faults import FaultChannel, Losing, Partition, Slow, Window
 from network.plan import BoolArray, Plan
 
@@ -68,6 +68,8 @@ class Conditions:
     draws: Draws | None = None
     processing_ns_per_hop: int = 0
     transmission: bool = True
+    by_links: bool = False
+    """Only who gets onto the links, and when, is settled here: delays and queues are theirs."""
     loss: float = 0.0
     strikes: tuple[Strike, ...] = ()
 
@@ -77,6 +79,8 @@ def channels(conditions: Conditions, plan: Plan, chance: Chance) -> tuple[Channe
     channel: Channel
     if conditions.draws is not None:
         channel = RandomDelay(plan, conditions.draws.drawer(chance("delay")))
+    elif conditions.by_links:
+        channel = Entrance()
     else:
         channel = Propagation(plan)
         if conditions.processing_ns_per_hop:

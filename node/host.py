@@ -132,12 +132,15 @@ class Host:
         """The sentence that says what the replica has done, from the frames in which it did."""
         return self.contract.sentence(deed, places, self.me, self._now_ns)
 
-    def deliver(self, envelope: Envelope, due_ns: int) -> None:
-        """Take what the bus brings: verify, hand to the replica, carry out what it wants."""
+    def deliver(self, envelope: Envelope, due_ns: int) -> int | None:
+        """Take what the bus brings: verify, hand to the replica, carry out what it wants.
+
+        Returns when the message had been found to be signed well, and may be passed on to others; None for never.
+        """
         replica = self._replica
         if replica is None:
             self.receiver_down += 1
-            return
+            return None
         now_ns = self._now_ns
         if due_ns > now_ns:
             now_ns = due_ns
@@ -147,13 +150,14 @@ class Host:
         self._now_ns = now_ns
         if self._windows_down and self._crashes_first():
             self.receiver_down += 1
-            return
+            return None
         if not (envelope.valid or self._notary.check(envelope)):
             self._trace.tell("rejected", now_ns, self.me, envelope.sender, Reason.BAD_SIGNATURE.name.lower())
-            return
+            return None
         effects = replica.receive(envelope.sender, envelope.message, now_ns)
         if effects is not NOTHING:
             self._carry_out(effects)
+        return now_ns
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         began_ns = self._now_ns

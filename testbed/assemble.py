@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from consensus.protocols import load_protocol
 from consensus.replica import Replica
 from consensus.types import ReplicaId
-from network.bus import VirtualBus
-from network.carriage import Direct
 from network.clock import VirtualClock
 from network.faults import FaultChannel
 from network.stack import channels
@@ -23,6 +21,7 @@ from node.store import MemoryStore, NoStore
 from node.trace import Observer, Trace
 from testbed.faults import crashes_of, windows_down
 from testbed.terms import terms_of
+from testbed.transport import Transport, transport_of
 from testbed.watch import Watch, watch_run
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ class Machine:
     struck: dict[int, FaultChannel]
     deeds: Counter[int]
     """What adversaries have done, by the number of their fault."""
+    transport: Transport
 
 
 def assemble(
@@ -82,10 +82,9 @@ def assemble(
         )
         for i in range(n)
     ]
-    carriage = Direct(clock, channel, watch.traffic.count)
-    bus = VirtualBus(carriage, [host.deliver for host in hosts])
+    transport = transport_of(watch, clock, channel, hosts)
     for host in hosts:
-        host.attach(bus)
+        host.attach(transport.bus)
     for host in hosts:
         host.power_on()
-    return Machine(watch, clock, hosts, notary, struck, deeds)
+    return Machine(watch, clock, hosts, notary, struck, deeds, transport)

@@ -16,6 +16,7 @@ from testbed.members import choose_members
 from testbed.plans import isl_policy_of, outages_of, plan_of, rules_of, shell_of, stations_of
 from testbed.scenario import Fault, Scenario, ScenarioError
 from testbed.scenario.mistakes import Mistake
+from testbed.tables import read_peers
 from testbed.targets import Directory, Target
 
 PAIRS_NAMED: Final = 3
@@ -64,7 +65,7 @@ def build_sky(scenario: Scenario) -> Sky:
     mistakes = list(_isl_mistakes(scenario, constellation))
     members, weights, wrong = choose_members(scenario, constellation)
     directory = _directory(scenario, members, constellation)
-    mistakes += [*wrong, *_fault_mistakes(scenario, directory)]
+    mistakes += [*wrong, *_fault_mistakes(scenario, directory), *_peer_mistakes(scenario, len(members))]
     if mistakes:
         raise scenario.error(mistakes)
     plan = plan_of(scenario, members, constellation, outages_of(scenario, directory))
@@ -122,6 +123,15 @@ def _fault_mistakes(scenario: Scenario, directory: Directory) -> Iterator[Mistak
             else:
                 continue
             yield Mistake(("fault", number, "target"), text, target)
+
+
+def _peer_mistakes(scenario: Scenario, n: int) -> Iterator[Mistake]:
+    """Peers that are no replicas."""
+    file = scenario.network.gossip.peers_file
+    strangers = [] if file is None else sorted({peer for pair in read_peers(file) for peer in pair if peer >= n})
+    if file is not None and strangers:
+        text = f"names replica {strangers[0]}, but replicas are 0 to {n - 1}"
+        yield Mistake(("network", "gossip", "peers_file"), text, file.name)
 
 
 def _missing_routes(plan: Plan) -> Iterator[str]:

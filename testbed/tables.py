@@ -71,6 +71,17 @@ def read_stations(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return stations
 
 
+def read_peers(path: Path) -> list[tuple[int, int]]:
+    """Pairs of replica numbers, two in a line, the smaller first; each pair once."""
+    pairs: dict[tuple[int, int], None] = {}
+    for line, cells in _read(path):
+        numbers = [int(cell) for cell in cells if cell.isdecimal()]
+        if len(cells) != 2 or len(numbers) != 2 or numbers[0] == numbers[1]:
+            raise TableError(path, line, f"must be two different replica numbers, not {','.join(cells)!r}")
+        pairs[min(numbers), max(numbers)] = None
+    return list(pairs)
+
+
 def read_delays(path: Path) -> DelayMatrix:
     """A matrix of one-way delays in ms, long or wide.
 

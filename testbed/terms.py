@@ -84,6 +84,7 @@ def conditions_of(scenario: Scenario, sky: Sky) -> Conditions:
         draws=draws_of(scenario),
         processing_ns_per_hop=round(network.processing_us_per_hop * 1e3),
         transmission=not network.laboratory,
+        by_links=network.model == "links",
         loss=network.loss,
         strikes=tuple(
             _strike(sky, number, fault)

@@ -21,7 +21,7 @@ from testbed.scenario.models import Scenario
 from testbed.scenario.places import PLACES, Places
 from testbed.scenario.quantities import nothing_called
 from testbed.scenario.space import LABORATORY_MODELS, Elements, Shell, Walker
-from testbed.tables import TableError, read_delays, read_rtts
+from testbed.tables import TableError, read_delays, read_peers, read_rtts
 
 _LABORATORY_KEYS = {
     "fixed": ("delay_ms",),
@@ -40,6 +40,7 @@ def cross_check(draft: Scenario) -> Iterator[Mistake]:
         check_uniform,
         check_delay_matrix,
         check_terrestrial,
+        check_dissemination,
         check_protocol,
         check_quorum,
         check_matrix_size,
@@ -154,6 +155,18 @@ def check_terrestrial(places: Places) -> Iterator[Mistake]:
         yield Mistake(("network", "hybrid"), "needs ground stations", True)
     if isinstance(terrestrial, Path):
         yield from _table(read_rtts, terrestrial, ("network", "terrestrial"))
+
+
+def check_dissemination(places: Places) -> Iterator[Mistake]:
+    """How broadcasts spread suits the network, and the table of peers can be read."""
+    network = places.draft.network
+    how = network.dissemination
+    if how in ("multicast", "flood") and network.model != "links":
+        yield Mistake(("network", "dissemination"), 'goes over single links: it needs model = "links"', how)
+    if network.compact.enabled and how not in ("unicast", "gossip"):
+        yield Mistake(("network", "compact", "enabled"), f'does not go with dissemination = "{how}"', True)
+    if network.gossip.peers_file is not None:
+        yield from _table(read_peers, network.gossip.peers_file, ("network", "gossip", "peers_file"))
 
 
 def check_mqtt(places: Places) -> Iterator[Mistake]:

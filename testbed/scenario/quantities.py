@@ -167,6 +167,7 @@ PositiveShare = Annotated[float, Strict(), Field(gt=0, le=1), Allowed("more than
 Positive = Annotated[float, Strict(), _FINITE_POSITIVE, Allowed("more than 0")]
 PerSecond = Annotated[float, Strict(), _FINITE_OR_ZERO, Allowed("0 or more per second")]
 Gigabits = Annotated[float, Strict(), Field(gt=0), Allowed("more than 0 Gbit/s (inf: no limit)")]
+Megabytes = Annotated[float, Strict(), Field(gt=0), Allowed("more than 0 MB (inf: no limit)")]
 Megabits = Annotated[float, Strict(), Field(gt=0), Allowed("more than 0 Mbit/s (inf: no limit)")]
 
 # SGP4's mean elements stop being orbits outside these heights; element sets are cut at the same ones.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from testbed.scenario.base import Table
+from testbed.scenario.dissemination import Compact, Gossip, Shreds
 from testbed.scenario.quantities import (
     Allowed,
     Altitude,
@@ -27,6 +28,7 @@ from testbed.scenario.quantities import (
     Latitude,
     Longitude,
     Megabits,
+    Megabytes,
     MicrosecondsOrZero,
     Milliseconds,
     MillisecondsOrZero,
@@ -161,10 +163,21 @@ class GslRate(Table):
 class Network(Table):
     """How messages travel. Laboratory models (fixed, normal, uniform, matrix) replace all geometry."""
 
-    model: Annotated[Literal["latency", "fixed", "normal", "uniform", "matrix"], Choice(later=("links",))] = "latency"
-    """latency: routed propagation delay and transmission at the slowest link; the others: laboratory."""
-    dissemination: Annotated[Literal["unicast"], Choice(later=("multicast", "gossip", "flood"))] = "unicast"
-    """How a broadcast spreads: unicast sends a copy to each receiver over its own route."""
+    model: Annotated[Literal["latency", "links", "fixed", "normal", "uniform", "matrix"], Choice()] = "latency"
+    """latency: routed propagation delay and transmission at the slowest link. links: messages cross every link one by
+    one, with queues. The others: laboratory."""
+    dissemination: Annotated[Literal["unicast", "multicast", "flood", "gossip", "shreds"], Choice()] = "unicast"
+    """How a broadcast spreads. unicast: a copy to each receiver over its own route. multicast: one copy over each link
+    of a least-delay tree. flood: one over every link, passed on by whoever has not seen it. gossip: members pass on to
+    peers. shreds: coded pieces over relays. multicast and flood need model = "links"."""
+    gossip: Gossip = Field(default_factory=Gossip)
+    """How members gossip."""
+    shreds: Shreds = Field(default_factory=Shreds)
+    """How messages are cut into pieces."""
+    compact: Compact = Field(default_factory=Compact)
+    """Blocks whose transactions travel by reference."""
+    validation_us: MicrosecondsOrZero = 0.0
+    """flood and gossip: how long a message stays at each who passes it on, beside what processors are charged."""
     update_interval_s: Interval = 1.0
     """Delays along routes are refreshed this often; inf freezes them at the start."""
     reconfiguration_interval_s: Interval = 15.0
@@ -190,6 +203,16 @@ class Network(Table):
     """Fibre between stations and satellites in one graph; stations relay."""
     processing_us_per_hop: MicrosecondsOrZero = 0.0
     """Added to a message's delay for every link on its route."""
+    mtu_bytes: Count = 9000
+    """model = "links": messages are switched in packets of this size; smaller ones take longer to simulate."""
+    isl_buffer_mb: Megabytes = 1000.0
+    """model = "links": what an inter-satellite or terrestrial link can hold in its queue; what finds it full is
+    dropped. inf: no limit."""
+    gsl_buffer_mb: Megabytes = 1000.0
+    """model = "links": the same for ground-satellite links."""
+    vanished_links: Annotated[Literal["lose", "reroute"], Choice()] = "lose"
+    """model = "links": messages on a link that goes away are lost, or sent another way by the node before. Relays of a
+    flood do not try again."""
     loss: Share = 0.0
     """Share of messages lost, each independently."""
     terrestrial: Terrestrial = "fibre"

@@ -1,0 +1,71 @@
+"""Compact messages: the header first, with transactions by reference, and only what the receiver lacks afterwards.
+
+A receiver that knows every transaction has the message as soon as the compact one is there; one that lacks some asks
+whoever sent it, and waits for them. Source: Corallo, "Compact Block Relay", Bitcoin BIP 152 (low-bandwidth mode is what
+gossip's lazy pull makes of it).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from network.carriage import UNDER_WAY, Carriage
+from network.clock import Action
+from network.plan import IntArray
+
+Sizes = Callable[[Any, int], tuple[int, int]]
+"""`sizes(parcel, size_bytes)`: bytes of the compact message, and of all that it leaves out."""
+
+
+@dataclass(frozen=True)
+class CompactRules:
+    """What receivers lack."""
+
+    misses: float = 0.0
+    """The share of receivers that lack some transactions,"""
+    missing: float = 0.1
+    """and what share of the bytes left out those lack."""
+    request_bytes: int = 64
+
+
+class Compact:
+    """Carries messages compactly over another carriage; see `network.carriage.Carriage`."""
+
+    def __init__(self, carriage: Carriage, sizes: Sizes, rules: CompactRules, rng: random.Random, members: int) -> None:
+        self._carriage = carriage
+        self._sizes = sizes
+        self._rules = rules
+        self._rng = rng
+        self._one = [np.array([member], dtype=np.int64) for member in range(members)]
+        self._take_header = [partial(self._on_header, member) for member in range(members)]
+        self._take_request = [partial(self._on_request, member) for member in range(members)]
+
+    def carry(
+        self, source: int, targets: IntArray, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> IntArray:
+        """See `Carriage.carry`; what arrives compactly can still lack something, so only losses are known at once."""
+        compact_bytes, left_out_bytes = self._sizes(parcel, size_bytes)
+        if not left_out_bytes:
+            return self._carriage.carry(source, targets, size_bytes, parcel, actions, now_ns)
+        letter = source, left_out_bytes, parcel, actions
+        due_ns = self._carriage.carry(source, targets, compact_bytes, letter, self._take_header, now_ns)
+        return np.where(due_ns >= 0, UNDER_WAY, due_ns)
+
+    def _on_header(self, me: int, letter: tuple[int, int, Any, Sequence[Action]], now_ns: int) -> None:
+        source, _, parcel, actions = letter
+        if self._rng.random() >= self._rules.misses:
+            actions[me](parcel, now_ns)
+        else:
+            question = me, letter
+            self._carriage.carry(me, self._one[source], self._rules.request_bytes, question, self._take_request, now_ns)
+
+    def _on_request(self, me: int, question: tuple[int, tuple[int, int, Any, Sequence[Action]]], now_ns: int) -> None:
+        asker, (_, left_out_bytes, parcel, actions) = question
+        size_bytes = round(left_out_bytes * self._rules.missing)
+        self._carriage.carry(me, self._one[asker], size_bytes, parcel, actions, now_ns)

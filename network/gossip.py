@@ -1,0 +1,222 @@
+"""Gossip: members pass on to some of their peers what they have not seen, at once or when asked.
+
+A member that gets a message for the first time hands it to its replica; if that finds it valid it sends the whole
+message to some peers (eager push) and tells others that it has it (lazy pull: who lacks it asks whoever told first).
+This is how gossipsub spreads blocks, and with nothing pushed how Bitcoin does.
+
+Sources: Demers et al., "Epidemic algorithms for replicated database maintenance", 1987; Vyzovitis et al., "GossipSub",
+arXiv 2007.02754; Decker and Wattenhofer, IEEE P2P 2013, section III.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from network.carriage import UNDER_WAY, Carriage
+from network.clock import VirtualClock
+from network.plan import IntArray
+
+Receiver = Callable[[Any, int], int | None]
+"""`receive(parcel, due_ns)` hands over; returns when it has been found valid and may be passed on, None for never."""
+Peers = Sequence[Sequence[int]]
+"""Each member's peers, ascending."""
+
+
+@dataclass(frozen=True)
+class GossipRules:
+    """How members gossip. A number of peers that they do not have means all they have."""
+
+    push: int = 8
+    """To so many peers the whole message goes at once, drawn anew for each message,"""
+    lazy: int = 6
+    """and to so many of the others an announcement, also to whom it came from."""
+    announcement_bytes: int = 64
+    request_bytes: int = 64
+    heartbeat_ns: int = 0
+    """Announcements wait for the next multiple of this."""
+    retry_ns: int = 1_000_000_000
+    """Who has been promised a message and not got it asks the next one who announced it; 0 for never."""
+    rounds: int = 1
+    """How often a member pushes each message (rumour mongering), to other peers each time,"""
+    round_ns: int = 0
+    """so long after each other."""
+
+
+def everybody(count: int) -> Peers:
+    """All other members are peers."""
+    return [[other for other in range(count) if other != member] for member in range(count)]
+
+
+def regular_peers(count: int, degree: int, seed: int) -> Peers:
+    """A random graph in which everybody has `degree` peers; everybody else where there are no more.
+
+    If both numbers are odd there is no such graph, and everybody has one peer more.
+    """
+    degree += degree * count % 2
+    if degree >= count - 1:
+        return everybody(count)
+    graph = nx.random_regular_graph(degree, count, seed=seed)
+    return [sorted(graph[member]) for member in range(count)]
+
+
+class Rumour:
+    """A message that spreads, and who has it, has been asked for it, or could be asked."""
+
+    __slots__ = ("announced_by", "asked", "have", "parcel", "size_bytes")
+
+    def __init__(self, parcel: Any, size_bytes: int, members: int) -> None:
+        self.parcel = parcel
+        self.size_bytes = size_bytes
+        self.have = bytearray(members)
+        self.asked = bytearray(members)
+        self.announced_by: dict[int, list[int]] = {}
+
+
+@dataclass
+class GossipAccount:
+    """What gossip took."""
+
+    bodies: int = 0
+    duplicates: int = 0
+    announcements: int = 0
+    requests: int = 0
+
+
+class Gossip:
+    """Spreads broadcasts from member to member; see `network.dissemination.Dissemination`."""
+
+    def __init__(
+        self,
+        clock: VirtualClock,
+        carriage: Carriage,
+        receivers: Sequence[Receiver],
+        peers: Peers,
+        rules: GossipRules,
+        rng: random.Random,
+        *,
+        bodies: Carriage | None = None,
+        validation_ns: int = 0,
+        up: Callable[[int], bool] = lambda member: True,
+    ) -> None:
+        """`bodies` carries whole messages, if not as `carriage` does. `up` says whether a member is running: one that
+        is not neither asks nor answers.
+        """
+        self.account = GossipAccount()
+        self._clock = clock
+        self._carriage = carriage
+        self._bodies = bodies or carriage
+        self._receivers = receivers
+        self._peers = [np.array(some, dtype=np.int64) for some in peers]
+        self._rules = rules
+        self._rng = rng
+        self._validation_ns = validation_ns
+        self._up = up
+        count = len(receivers)
+        self._one = [np.array([member], dtype=np.int64) for member in range(count)]
+        self._take_body = [partial(self._on_body, member) for member in range(count)]
+        self._take_announcement = [partial(self._on_announcement, member) for member in range(count)]
+        self._take_request = [partial(self._on_request, member) for member in range(count)]
+
+    def spread(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
+        """See `network.dissemination.Dissemination.spread`."""
+        rumour = Rumour(parcel, size_bytes, len(self._receivers))
+        rumour.have[source] = 1
+        self._pass_on(source, (rumour, source), now_ns)
+        return np.full(len(targets), UNDER_WAY, dtype=np.int64)
+
+    def _pass_on(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
+        """Push and announce; the second of `copy` is who it came from."""
+        rumour, sender = copy
+        rules, peers = self._rules, self._peers[me]
+        pushed = self._push(me, rumour, peers[peers != sender], now_ns) if rules.push else peers[:0]
+        if rules.lazy:
+            rest = peers if not len(pushed) else np.setdiff1d(peers, pushed, assume_unique=True)
+            self._announce(me, rumour, self._some(rest, rules.lazy), now_ns)
+        for repeat in range(1, rules.rounds):
+            self._clock.at(now_ns + repeat * rules.round_ns, self._push_again, (me, rumour))
+
+    def _push(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> IntArray:
+        chosen = self._some(peers, self._rules.push)
+        if len(chosen):
+            self.account.bodies += len(chosen)
+            self._bodies.carry(me, chosen, rumour.size_bytes, (rumour, me), self._take_body, now_ns)
+        return chosen
+
+    def _push_again(self, push: tuple[int, Rumour], now_ns: int) -> None:
+        me, rumour = push
+        if self._up(me):
+            self._push(me, rumour, self._peers[me], now_ns)
+
+    def _announce(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> None:
+        if len(peers):
+            self.account.announcements += len(peers)
+            beat_ns = self._rules.heartbeat_ns
+            at_ns = -(-now_ns // beat_ns) * beat_ns if beat_ns else now_ns
+            size_bytes = self._rules.announcement_bytes
+            self._carriage.carry(me, peers, size_bytes, (rumour, me), self._take_announcement, at_ns)
+
+    def _some(self, peers: IntArray, count: int) -> IntArray:
+        if count >= len(peers):
+            return peers
+        return np.array(sorted(self._rng.sample(peers.tolist(), count)), dtype=np.int64)
+
+    # What arrives
+
+    def _on_body(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
+        rumour, _ = copy
+        if rumour.have[me]:
+            self.account.duplicates += 1
+            return
+        rumour.have[me] = 1
+        rumour.announced_by.pop(me, None)
+        if self._validation_ns:
+            self._clock.at(now_ns + self._validation_ns, partial(self._accept, me), copy)
+        else:
+            self._accept(me, copy, now_ns)
+
+    def _accept(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
+        valid_ns = self._receivers[me](copy[0].parcel, now_ns)
+        if valid_ns is None:
+            return
+        if valid_ns > now_ns:
+            self._clock.at(valid_ns, partial(self._pass_on, me), copy)
+        else:
+            self._pass_on(me, copy, now_ns)
+
+    def _on_announcement(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
+        rumour, sender = copy
+        if rumour.have[me] or not self._up(me):
+            return
+        if rumour.asked[me]:
+            rumour.announced_by.setdefault(me, []).append(sender)
+        else:
+            rumour.asked[me] = 1
+            self._ask(me, rumour, sender, now_ns)
+
+    def _ask(self, me: int, rumour: Rumour, whom: int, now_ns: int) -> None:
+        self.account.requests += 1
+        self._carriage.carry(me, self._one[whom], self._rules.request_bytes, (rumour, me), self._take_request, now_ns)
+        if self._rules.retry_ns:
+            self._clock.at(now_ns + self._rules.retry_ns, self._ask_again, (me, rumour))
+
+    def _ask_again(self, question: tuple[int, Rumour], now_ns: int) -> None:
+        me, rumour = question
+        others = rumour.announced_by.get(me)
+        if others and not rumour.have[me] and self._up(me):
+            self._ask(me, rumour, others.pop(0), now_ns)
+        else:
+            # Whoever announces it from now on is asked at once.
+            rumour.asked[me] = 0
+
+    def _on_request(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
+        rumour, asker = copy
+        if self._up(me):
+            self.account.bodies += 1
+            self._bodies.carry(me, self._one[asker], rumour.size_bytes, (rumour, me), self._take_body, now_ns)

@@ -1,0 +1,160 @@
+"""From a scenario's network to what carries its messages in virtual time: a carriage, perhaps a fabric, and how
+broadcasts spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from network.bus import VirtualBus
+from network.carriage import Carriage, Direct, HopByHop
+from network.channel import Channel
+from network.clock import VirtualClock
+from network.compact import Compact, CompactRules
+from network.dissemination import Dissemination, Flood, Multicast, Unicast
+from network.fabric import Fabric
+from network.gossip import Gossip, GossipRules, Peers, regular_peers
+from network.mesh import LinkClass, MeshPlan, PrivateLinks
+from network.orbit import OrbitPlan
+from network.plan import MatrixPlan
+from network.shreds import ShredRules, Shreds
+from node.chance import python_random
+from node.host import Host
+from node.wire import Envelope
+from testbed.tables import read_peers
+from testbed.units import milliseconds, seconds
+
+if TYPE_CHECKING:
+    from testbed.scenario import Scenario
+    from testbed.sky import Sky
+    from testbed.watch import Watch
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    """What carries messages in one run."""
+
+    bus: VirtualBus
+    carriage: Carriage
+    fabric: Fabric | None
+    dissemination: Dissemination
+
+
+def transport_of(watch: Watch, clock: VirtualClock, channel: Channel, hosts: Sequence[Host]) -> Transport:
+    """What the scenario's network comes to."""
+    scenario, sky = watch.scenario, watch.sky
+    fabric = fabric_of(scenario, sky, clock) if scenario.network.model == "links" else None
+    carriage: Carriage = Direct(clock, channel, watch.traffic.count) if fabric is None else HopByHop(fabric, channel)
+    receivers = [host.deliver for host in hosts]
+    bodies = _compact(scenario, carriage, len(hosts)) if scenario.network.compact.enabled else carriage
+    spread: dict[str, Callable[[], Dissemination]] = {
+        "unicast": lambda: Unicast(bodies, receivers),
+        "multicast": lambda: Multicast(_there(fabric), channel, receivers),
+        "flood": lambda: Flood(clock, _there(fabric), channel, receivers, _validation_ns(scenario)),
+        "gossip": lambda: _gossip(scenario, clock, carriage, bodies, hosts),
+        "shreds": lambda: _shreds(scenario, carriage, hosts),
+    }
+    dissemination = spread[scenario.network.dissemination]()
+    return Transport(VirtualBus(carriage, receivers, dissemination), carriage, fabric, dissemination)
+
+
+def mesh_plan_of(sky: Sky) -> MeshPlan:
+    """The links behind the delays of a sky."""
+    if isinstance(sky.plan, OrbitPlan):
+        return sky.plan
+    assert isinstance(sky.plan, MatrixPlan), "there is no other plan"
+    return PrivateLinks(sky.plan)
+
+
+def fabric_of(scenario: Scenario, sky: Sky, clock: VirtualClock) -> Fabric:
+    """The links of a scenario."""
+    network = scenario.network
+    space = (LinkClass.GSL_UP, LinkClass.GSL_DOWN)
+
+    def buffer_bytes(kind: LinkClass) -> float:
+        return (network.gsl_buffer_mb if kind in space else network.isl_buffer_mb) * 1e6
+
+    return Fabric(
+        clock,
+        mesh_plan_of(sky),
+        seconds(scenario.duration_s),
+        mtu_bytes=network.mtu_bytes,
+        buffer_bytes=buffer_bytes,
+        processing_ns_per_hop=round(network.processing_us_per_hop * 1e3),
+        vanished="lost" if network.vanished_links == "lose" else "rerouted",
+    )
+
+
+def peers_of(scenario: Scenario, n: int) -> Peers:
+    """Who has whom as a peer."""
+    gossip = scenario.network.gossip
+    if gossip.peers_file is not None:
+        peers: list[list[int]] = [[] for _ in range(n)]
+        for one, other in read_peers(gossip.peers_file):
+            peers[one].append(other)
+            peers[other].append(one)
+        return [sorted(some) for some in peers]
+    return regular_peers(n, gossip.peers, python_random(scenario.seed, "peers").getrandbits(32))
+
+
+def _there(fabric: Fabric | None) -> Fabric:
+    assert fabric is not None, 'only model = "links" has multicast and flood'
+    return fabric
+
+
+def _validation_ns(scenario: Scenario) -> int:
+    return round(scenario.network.validation_us * 1e3)
+
+
+def _gossip(
+    scenario: Scenario, clock: VirtualClock, carriage: Carriage, bodies: Carriage, hosts: Sequence[Host]
+) -> Gossip:
+    table = scenario.network.gossip
+    rules = GossipRules(
+        push=table.push,
+        lazy=table.lazy,
+        announcement_bytes=table.announcement_bytes,
+        request_bytes=table.request_bytes,
+        heartbeat_ns=milliseconds(table.heartbeat_ms),
+        retry_ns=milliseconds(table.retry_ms),
+        rounds=table.rounds,
+        round_ns=milliseconds(table.round_ms),
+    )
+    return Gossip(
+        clock,
+        carriage,
+        [host.deliver for host in hosts],
+        peers_of(scenario, len(hosts)),
+        rules,
+        python_random(scenario.seed, "gossip"),
+        bodies=bodies,
+        validation_ns=_validation_ns(scenario),
+        up=lambda member: hosts[member].up,
+    )
+
+
+def _shreds(scenario: Scenario, carriage: Carriage, hosts: Sequence[Host]) -> Shreds:
+    table = scenario.network.shreds
+    return Shreds(
+        carriage,
+        [host.deliver for host in hosts],
+        ShredRules(table.data, table.parity, table.fanout, table.header_bytes, table.whole_below_bytes),
+        python_random(scenario.seed, "shreds"),
+        up=lambda member: hosts[member].up,
+    )
+
+
+def _compact(scenario: Scenario, carriage: Carriage, n: int) -> Compact:
+    table, workload = scenario.network.compact, scenario.workload
+    share = table.reference_bytes / workload.transaction_bytes
+
+    def sizes(parcel: Any, size_bytes: int) -> tuple[int, int]:
+        """A copy of gossip is (rumour, sender)."""
+        envelope = parcel if isinstance(parcel, Envelope) else parcel[0].parcel
+        payload_bytes = envelope.message.payload_bytes
+        left_out_bytes = payload_bytes - round(payload_bytes * share)
+        return size_bytes - left_out_bytes, max(0, left_out_bytes)
+
+    rules = CompactRules(table.misses, table.missing, table.request_bytes)
+    return Compact(carriage, sizes, rules, python_random(scenario.seed, "compact"), n)
