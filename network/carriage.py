@@ -13,6 +13,7 @@ import numpy as np
 from network.channel import Channel
 from network.clock import Action, VirtualClock
 from network.fabric import Fabric
+from network.meter import Meter
 from network.plan import IntArray
 
 UNDER_WAY: Final = -100
@@ -37,9 +38,12 @@ class Carriage(Protocol):
 class Direct:
     """Copies arrive when the channel says so."""
 
-    def __init__(self, clock: VirtualClock, channel: Channel, count: Count | None = None) -> None:
+    def __init__(
+        self, clock: VirtualClock, channel: Channel, count: Count | None = None, meter: Meter | None = None
+    ) -> None:
         self.copies = 0
         """How many have been sent."""
+        self._meter = meter
         self._clock = clock
         self._channel = channel
         self._count = count
@@ -50,6 +54,10 @@ class Direct:
         """See `Carriage.carry`."""
         due_ns = self._channel.carry(source, targets, size_bytes, now_ns)
         self.copies += len(targets)
+        meter = self._meter
+        if meter is not None:
+            meter.sent[source] += size_bytes * len(targets)
+            meter.received[targets] += size_bytes * (due_ns >= 0)
         if self._count is not None:
             self._count(source, targets, due_ns, size_bytes, now_ns)
         order = due_ns.argsort(kind="stable")
@@ -63,15 +71,18 @@ class Direct:
 class HopByHop:
     """Copies are routed through the fabric, each alone. The channel says which enter it, and when."""
 
-    def __init__(self, fabric: Fabric, channel: Channel) -> None:
+    def __init__(self, fabric: Fabric, channel: Channel, meter: Meter | None = None) -> None:
         self._fabric = fabric
         self._channel = channel
+        self._meter = meter
 
     def carry(
         self, source: int, targets: IntArray, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
     ) -> IntArray:
         """See `Carriage.carry`."""
         enters_ns = self._channel.carry(source, targets, size_bytes, now_ns)
+        if self._meter is not None:
+            self._meter.sent[source] += size_bytes * len(targets)
         for enter_ns, some in self._fabric.admit(targets, enters_ns):
             self._fabric.when(enter_ns, self._enter, (source, some.tolist(), size_bytes, parcel, actions))
         return entered(enters_ns)

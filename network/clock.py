@@ -88,6 +88,11 @@ class VirtualClock:
                 for index in range(parcel.index, parcel.count):
                     yield parcel.actions[index], parcel.parcel
 
+    @property
+    def flying(self) -> int:
+        """Parcels that have been scheduled and not delivered yet; no alarms."""
+        return sum(parcel.count - parcel.index for _, _, action, parcel in self._heap if action is None)
+
     def stop(self) -> None:
         """Make the current `run` return after the event it is in; callable from a signal handler."""
         self._stopped = True

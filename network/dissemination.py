@@ -15,6 +15,7 @@ from network.channel import Channel
 from network.clock import Action, VirtualClock
 from network.fabric import Fabric
 from network.flight import Link
+from network.meter import Meter
 from network.plan import IntArray
 
 
@@ -23,6 +24,9 @@ class Dissemination(Protocol):
 
     def spread(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `Carriage.carry`; who receives is known already."""
+
+    def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:
+        """How much the source itself sends, at once, to spread a message of this size."""
 
 
 class Unicast:
@@ -36,12 +40,19 @@ class Unicast:
         """See `Dissemination.spread`."""
         return self._carriage.carry(source, targets, size_bytes, parcel, self._receivers, now_ns)
 
+    def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:
+        """See `Dissemination.egress_bytes`."""
+        return size_bytes * len(targets)
+
 
 class Multicast:
     """One copy goes over each link of a least-delay tree; routers multiply it."""
 
-    def __init__(self, fabric: Fabric, channel: Channel, receivers: Sequence[Action]) -> None:
+    def __init__(
+        self, fabric: Fabric, channel: Channel, receivers: Sequence[Action], meter: Meter | None = None
+    ) -> None:
         """What the channel loses does not grow a branch."""
+        self._meter = meter
         self._fabric = fabric
         self._channel = channel
         self._receivers = receivers
@@ -55,7 +66,13 @@ class Multicast:
 
     def _enter(self, copies: tuple[int, IntArray, int, Any], now_ns: int) -> None:
         source, targets, size_bytes, parcel = copies
+        if self._meter is not None:
+            self._meter.sent[source] += self.egress_bytes(source, targets, size_bytes)
         self._fabric.spread(source, targets, size_bytes, parcel, self._receivers, now_ns)
+
+    def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:
+        """See `Dissemination.egress_bytes`."""
+        return size_bytes * self._fabric.wiring.forks(source, targets)
 
 
 class Wave:
@@ -88,8 +105,10 @@ class Flood:
         channel: Channel,
         receivers: Sequence[Action],
         validation_ns: int = 0,
+        meter: Meter | None = None,
     ) -> None:
         """`validation_ns` passes at each node between the last byte and passing on, or handing over."""
+        self._meter = meter
         self._clock = clock
         self._fabric = fabric
         self._channel = channel
@@ -109,9 +128,16 @@ class Flood:
         self._fabric.when(now_ns, self._begin, wave)
         return entered(enters_ns)
 
+    def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:
+        """See `Dissemination.egress_bytes`."""
+        return size_bytes * len(self._fabric.wiring.neighbours(self._senders[source]))
+
     def _begin(self, wave: Wave, now_ns: int) -> None:
         node = self._senders[wave.source]
         wave.seen[node] = 1
+        if self._meter is not None:
+            links = self._fabric.wiring.neighbours(node)
+            self._meter.sent[wave.source] += wave.size_bytes * len(links)
         self._pass_on(wave, node, -1, now_ns)
 
     def _arrive(self, copy: tuple[Wave, Link], now_ns: int) -> None:
@@ -130,15 +156,17 @@ class Flood:
         self._pass_on(wave, link.head, link.tail, now_ns)
 
     def _pass_on(self, wave: Wave, node: int, came_from: int, now_ns: int) -> None:
-        hop, arrive = self._fabric.hop, self._arrive
+        hop, arrive, members = self._fabric.hop, self._arrive, self._members.get(node, ())
         for link in self._fabric.wiring.neighbours(node):
             if link.head != came_from:
                 hop(link, wave.size_bytes, (wave, link), arrive, now_ns)
-        for member in self._members.get(node, ()):
+        for member in members:
             self._hand_over(wave, member, now_ns)
 
     def _hand_over(self, wave: Wave, member: int, now_ns: int) -> None:
         """Give it to a member, unless the channel has lost it, and as much later as the channel has made it enter."""
         enters_ns = wave.enters_ns.get(member, -1)
         if enters_ns >= 0:
+            if self._meter is not None:
+                self._meter.received[member] += wave.size_bytes
             self._fabric.when(now_ns + enters_ns - wave.now_ns, self._receivers[member], wave.parcel)

@@ -20,6 +20,7 @@ from network.channel import Drop
 from network.clock import Action, VirtualClock
 from network.flight import FabricAccount, Flight, Link, Packets
 from network.mesh import LinkClass, MeshPlan
+from network.meter import Meter
 from network.plan import UNREACHABLE, IntArray
 from network.routing import NOWHERE
 from network.wiring import Wiring
@@ -43,10 +44,12 @@ class Fabric:
         buffer_bytes: Callable[[LinkClass], float] = endless,
         processing_ns_per_hop: int = 0,
         vanished: Literal["lost", "rerouted"] = "lost",
+        meter: Meter | None = None,
     ) -> None:
         """`vanished` says what becomes of messages on a link that goes away. Links stay the same after `until_ns`."""
         self.account = FabricAccount()
         self.wiring = Wiring(plan, buffer_bytes)
+        self._meter = meter
         self._clock = clock
         self._plan = plan
         self._mtu = mtu_bytes
@@ -224,6 +227,8 @@ class Fabric:
 
     def _complete(self, flight: Flight, now_ns: int) -> None:
         """Hand a whole message to the member it is for."""
+        if self._meter is not None and flight.member != NOWHERE:
+            self._meter.received[flight.member] += flight.size
         if flight.message is not None and not flight.message.completed_by(flight.member):
             return
         account, delays = self.account, self.account.delays

@@ -50,6 +50,10 @@ class Link:
         self.propagated_ns = 0
         self.dropped = 0
 
+    def busy_ns(self, now_ns: int) -> int:
+        """For how long it has been transmitting by then."""
+        return round(self.bytes * self.ns_per_byte) - max(0, self.free_ns - now_ns)
+
 
 class Branches:
     """A tree of least delay: over which links a copy goes on from a node, and which members it reaches there."""

@@ -131,6 +131,12 @@ class Gossip:
         self._pass_on(source, (rumour, source), now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
 
+    def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:
+        """See `network.dissemination.Dissemination.egress_bytes`: what is asked for later comes on top."""
+        pushed = min(self._rules.push, len(self._peers[source]))
+        told = min(self._rules.lazy, len(self._peers[source]) - pushed)
+        return pushed * size_bytes + told * self._rules.announcement_bytes
+
     def _pass_on(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         """Push and announce; the second of `copy` is who it came from."""
         rumour, sender = copy

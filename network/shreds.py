@@ -77,12 +77,21 @@ class Shreds:
         for _ in range(rules.data + rules.parity):
             self._rng.shuffle(others)
             trees.append(list(others))
-        shred_bytes = -(-size_bytes // rules.data) + rules.header_bytes
+        shred_bytes = self._shred_bytes(size_bytes)
         message = Shredded(parcel, shred_bytes, len(self._receivers), trees)
         for number, tree in enumerate(trees):
             root = np.array(tree[:1], dtype=np.int64)
             self._carriage.carry(source, root, shred_bytes, (message, number), self._take, now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
+
+    def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:
+        """See `network.dissemination.Dissemination.egress_bytes`."""
+        if size_bytes < self._rules.whole_below_bytes:
+            return size_bytes * len(targets)
+        return self._shred_bytes(size_bytes) * (self._rules.data + self._rules.parity)
+
+    def _shred_bytes(self, size_bytes: int) -> int:
+        return -(-size_bytes // self._rules.data) + self._rules.header_bytes
 
     def _on_shred(self, me: int, shred: tuple[Shredded, int], now_ns: int) -> None:
         """Pass it on, and hand over the message with the last shred that was needed."""

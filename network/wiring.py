@@ -61,6 +61,11 @@ class Wiring:
             found = self._trees[key] = self._grow(node, targets.tolist())
         return found
 
+    def forks(self, member: int, targets: IntArray) -> int:
+        """How many links the tree from a member to others begins with."""
+        node = self.senders[member]
+        return len(self.tree(node, targets)[0].links.get(node, ()))
+
     def change(self, now_ns: int) -> set[Link]:
         """Take over the mesh of another time; returns the links that have vanished."""
         chosen = self._mesh.ways

@@ -21,7 +21,7 @@ from node.store import MemoryStore, NoStore
 from node.trace import Observer, Trace
 from testbed.faults import crashes_of, windows_down
 from testbed.terms import terms_of
-from testbed.transport import Transport, transport_of
+from testbed.transport import Egress, Transport, transport_of
 from testbed.watch import Watch, watch_run
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Machine:
     deeds: Counter[int]
     """What adversaries have done, by the number of their fault."""
     transport: Transport
+    egress: Egress
 
 
 def assemble(
@@ -63,7 +64,8 @@ def assemble(
     mempool = terms.mempool()
     watch = watch_run(sky, protocol, terms, mempool, notary)
     deeds = Counter[int]()
-    clock, trace = VirtualClock(), Trace([*watch.observers(), *observers])
+    egress = Egress(n)
+    clock, trace = VirtualClock(), Trace([*watch.observers(), egress, *observers])
     channel, struck = channels(terms.conditions, sky.plan, terms.chance)
     down = [windows_down(windows) for windows in crashes_of(scenario, sky)]
     restarts = any(end_ns is not None for windows in down for _, end_ns in windows)
@@ -83,8 +85,9 @@ def assemble(
         for i in range(n)
     ]
     transport = transport_of(watch, clock, channel, hosts)
+    egress.dissemination = transport.dissemination
     for host in hosts:
         host.attach(transport.bus)
     for host in hosts:
         host.power_on()
-    return Machine(watch, clock, hosts, notary, struck, deeds, transport)
+    return Machine(watch, clock, hosts, notary, struck, deeds, transport, egress)

@@ -27,6 +27,10 @@ class Digest(Observer):
         self._flush()
         return self._hash.hexdigest()
 
+    def add(self, more: bytes) -> None:
+        """What happened beside the trace."""
+        self._parts.append(more)
+
     def _flush(self) -> None:
         self._hash.update(b"".join(self._parts))
         self._parts.clear()

@@ -15,6 +15,7 @@ from testbed.checks import Verdict, bound_verdict, non_vacuity_verdict, progress
 from testbed.compare import compare
 from testbed.faults import FaultEffect
 from testbed.ledger import NEVER
+from testbed.load import Carried, LinkUse, network_report
 from testbed.metrics import BlockMetrics
 from testbed.result import SCHEMA, Result
 from testbed.units import seconds
@@ -22,8 +23,6 @@ from testbed.watch import Watch
 
 if TYPE_CHECKING:
     import pyarrow
-
-_BUSIEST = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +42,7 @@ class Account:
     receiver_down: int
     """Messages that found their receiver down."""
     effects: Sequence[FaultEffect]
+    carried: Carried
     warnings: Sequence[str] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
     """What only this engine reports, by key of the result's `engine` part."""
@@ -54,7 +54,8 @@ def fold(watch: Watch, account: Account) -> Result:
     honest = np.isin(np.arange(ledger.n), sorted(watch.honest))
     weights = np.array(watch.committee.weights)
     metrics = BlockMetrics(ledger, honest, weights, account.reached_ns)
-    links = watch.traffic.per_link()
+    links = account.carried.links
+    watch.digest.add(account.carried.digest)
     timed_out = sum(ledger.views.values())
     led = not isinstance(watch.facts.shape, Lottery)
     consensus = metrics.consensus(
@@ -74,7 +75,7 @@ def fold(watch: Watch, account: Account) -> Result:
         "safety": _safety(watch, account, bound["check"]),
         "consensus": consensus,
         "propagation": metrics.propagation(),
-        "network": _network(watch, account, links),
+        "network": _network(watch, account),
         "bound": {**bound, **predictions},
         "faults": [
             {
@@ -126,6 +127,8 @@ def _safety(watch: Watch, account: Account, bound_check: str) -> dict[str, Any]:
         ),
         bound_verdict(bound_check),
     ]
+    if account.carried.copies is not None:
+        vital.append(account.carried.copies.verdict())
     if expect.progress_after_s is not None:
         vital.append(_recovery(watch, account, seconds(expect.progress_after_s)))
     safe = all(verdict.ok for verdict in safety)
@@ -152,27 +155,12 @@ def _check(verdict: Verdict) -> dict[str, Any]:
     return {"name": verdict.name, "ok": verdict.ok, "detail": verdict.detail}
 
 
-def _network(watch: Watch, account: Account, links: dict[tuple[str, str], tuple[int, int]]) -> dict[str, Any]:
+def _network(watch: Watch, account: Account) -> dict[str, Any]:
     ledger = watch.ledger
-    drops = watch.traffic.drops.copy()
+    report = network_report(account.carried, ledger.messages, ledger.bytes, account.reached_ns / 1e9)
     if account.receiver_down:
-        drops["receiver_down"] = account.receiver_down
-    busiest = sorted(links.items(), key=lambda entry: (-entry[1][1], entry[0]))[:_BUSIEST]
-    return {
-        "messages": sum(ledger.messages.values()),
-        "bytes": sum(ledger.bytes.values()),
-        "by_kind": {
-            kind: {"messages": count, "bytes": ledger.bytes[kind]} for kind, count in sorted(ledger.messages.items())
-        },
-        "link_transmissions": sum(messages for messages, _ in links.values()),
-        "link_bytes": sum(size_bytes for _, size_bytes in links.values()),
-        "busiest_links": [
-            {"from": link[0], "to": link[1], "messages": messages, "bytes": size_bytes}
-            for link, (messages, size_bytes) in busiest
-        ],
-        "drops": dict(sorted(drops.items())),
-        "rejected": dict(sorted(ledger.rejections.items())),
-    }
+        report["drops"] |= {"receiver_down": account.receiver_down}
+    return report | {"rejected": dict(sorted(ledger.rejections.items()))}
 
 
 def _blocks(metrics: BlockMetrics, ledger: Any) -> pyarrow.Table:
@@ -213,14 +201,20 @@ def _arrivals(ledger: Any) -> pyarrow.Table:
     )
 
 
-def _links(links: dict[tuple[str, str], tuple[int, int]]) -> pyarrow.Table:
+def _links(links: Mapping[tuple[str, str], LinkUse]) -> pyarrow.Table:
     import pyarrow as pa
 
+    uses = list(links.values())
     return pa.table(
         {
             "from": pa.array([link[0] for link in links], pa.string()),
             "to": pa.array([link[1] for link in links], pa.string()),
-            "messages": pa.array([messages for messages, _ in links.values()], pa.int64()),
-            "bytes": pa.array([size_bytes for _, size_bytes in links.values()], pa.int64()),
+            "class": pa.array([use.kind for use in uses], pa.string()),
+            "messages": pa.array([use.messages for use in uses], pa.int64()),
+            "bytes": pa.array([use.bytes for use in uses], pa.int64()),
+            "utilisation": pa.array([use.utilisation for use in uses], pa.float64()),
+            "queued_ns": pa.array([use.waited_ns for use in uses], pa.int64()),
+            "longest_queued_ns": pa.array([use.longest_wait_ns for use in uses], pa.int64()),
+            "dropped": pa.array([use.dropped for use in uses], pa.int64()),
         }
     )

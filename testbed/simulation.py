@@ -17,6 +17,7 @@ from node.guard import PATIENCE_S, Guard
 from testbed.assemble import Machine, assemble
 from testbed.faults import fault_effects
 from testbed.fold import Account, fold
+from testbed.load import carried_by
 from testbed.result import Result
 from testbed.units import seconds
 
@@ -81,10 +82,11 @@ def simulate(
 
 def _account(machine: Machine, partial: bool, wall_s: float, cpu_s: float) -> Account:
     watch, clock, hosts = machine.watch, machine.clock, machine.hosts
+    reached_ns = clock.now_ns if partial else seconds(watch.scenario.duration_s)
     affected = machine.deeds | {number: channel.affected for number, channel in machine.struck.items()}
     return Account(
         bus="virtual",
-        reached_ns=clock.now_ns if partial else seconds(watch.scenario.duration_s),
+        reached_ns=reached_ns,
         partial=partial,
         wall_s=wall_s,
         cpu_s=cpu_s,
@@ -92,6 +94,7 @@ def _account(machine: Machine, partial: bool, wall_s: float, cpu_s: float) -> Ac
         deliveries=clock.delivered,
         verifications=machine.notary.verifications,
         receiver_down=sum(host.receiver_down for host in hosts),
+        carried=carried_by(machine, reached_ns),
         effects=fault_effects(watch.scenario, watch.sky, affected, [host.crashes_ns for host in hosts]),
     )
 

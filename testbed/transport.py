@@ -3,11 +3,12 @@ broadcasts spread."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from network.bus import VirtualBus
+from network.bus import Directions, VirtualBus
 from network.carriage import Carriage, Direct, HopByHop
 from network.channel import Channel
 from network.clock import VirtualClock
@@ -16,11 +17,13 @@ from network.dissemination import Dissemination, Flood, Multicast, Unicast
 from network.fabric import Fabric
 from network.gossip import Gossip, GossipRules, Peers, regular_peers
 from network.mesh import LinkClass, MeshPlan, PrivateLinks
+from network.meter import Meter
 from network.orbit import OrbitPlan
 from network.plan import MatrixPlan
 from network.shreds import ShredRules, Shreds
 from node.chance import python_random
 from node.host import Host
+from node.trace import Observer
 from node.wire import Envelope
 from testbed.tables import read_peers
 from testbed.units import milliseconds, seconds
@@ -36,27 +39,53 @@ class Transport:
     """What carries messages in one run."""
 
     bus: VirtualBus
-    carriage: Carriage
+    carriage: Direct | HopByHop
     fabric: Fabric | None
     dissemination: Dissemination
+    meter: Meter
+
+    @property
+    def copies(self) -> int:
+        """How many copies have been sent from member to member, where no fabric counts them."""
+        return self.carriage.copies if isinstance(self.carriage, Direct) else 0
+
+
+class Egress(Observer):
+    """How much each proposer itself sends, at once, of each proposal."""
+
+    def __init__(self, n: int) -> None:
+        self.per_proposal = array("q")
+        self.dissemination: Dissemination | None = None
+        self._directions = Directions(n)
+
+    def sent(self, now_ns: int, envelope: Envelope, due_ns: Any, taken_ns: int) -> None:
+        if envelope.to is None and envelope.message.proposes() is not None and self.dissemination is not None:
+            targets = self._directions.targets(envelope.sender, None)
+            self.per_proposal.append(self.dissemination.egress_bytes(envelope.sender, targets, envelope.size_bytes))
 
 
 def transport_of(watch: Watch, clock: VirtualClock, channel: Channel, hosts: Sequence[Host]) -> Transport:
     """What the scenario's network comes to."""
     scenario, sky = watch.scenario, watch.sky
-    fabric = fabric_of(scenario, sky, clock) if scenario.network.model == "links" else None
-    carriage: Carriage = Direct(clock, channel, watch.traffic.count) if fabric is None else HopByHop(fabric, channel)
+    meter = Meter(len(hosts))
+    fabric: Fabric | None = None
+    carriage: Direct | HopByHop
+    if scenario.network.model == "links":
+        fabric = fabric_of(scenario, sky, clock, meter)
+        carriage = HopByHop(fabric, channel, meter)
+    else:
+        carriage = Direct(clock, channel, watch.traffic.count, meter)
     receivers = [host.deliver for host in hosts]
     bodies = _compact(scenario, carriage, len(hosts)) if scenario.network.compact.enabled else carriage
     spread: dict[str, Callable[[], Dissemination]] = {
         "unicast": lambda: Unicast(bodies, receivers),
-        "multicast": lambda: Multicast(_there(fabric), channel, receivers),
-        "flood": lambda: Flood(clock, _there(fabric), channel, receivers, _validation_ns(scenario)),
+        "multicast": lambda: Multicast(_there(fabric), channel, receivers, meter),
+        "flood": lambda: Flood(clock, _there(fabric), channel, receivers, _validation_ns(scenario), meter),
         "gossip": lambda: _gossip(scenario, clock, carriage, bodies, hosts),
         "shreds": lambda: _shreds(scenario, carriage, hosts),
     }
     dissemination = spread[scenario.network.dissemination]()
-    return Transport(VirtualBus(carriage, receivers, dissemination), carriage, fabric, dissemination)
+    return Transport(VirtualBus(carriage, receivers, dissemination), carriage, fabric, dissemination, meter)
 
 
 def mesh_plan_of(sky: Sky) -> MeshPlan:
@@ -67,7 +96,7 @@ def mesh_plan_of(sky: Sky) -> MeshPlan:
     return PrivateLinks(sky.plan)
 
 
-def fabric_of(scenario: Scenario, sky: Sky, clock: VirtualClock) -> Fabric:
+def fabric_of(scenario: Scenario, sky: Sky, clock: VirtualClock, meter: Meter | None = None) -> Fabric:
     """The links of a scenario."""
     network = scenario.network
     space = (LinkClass.GSL_UP, LinkClass.GSL_DOWN)
@@ -83,6 +112,7 @@ def fabric_of(scenario: Scenario, sky: Sky, clock: VirtualClock) -> Fabric:
         buffer_bytes=buffer_bytes,
         processing_ns_per_hop=round(network.processing_us_per_hop * 1e3),
         vanished="lost" if network.vanished_links == "lose" else "rerouted",
+        meter=meter,
     )
 
 

@@ -24,6 +24,7 @@ from testbed.faults import fault_effects
 from testbed.fold import Account, fold
 from testbed.launch import LaunchError
 from testbed.launch.collect import Collection, arrivals, retell, with_stops
+from testbed.load import carried_by_routes
 from testbed.watch import TrafficWatch, watch_run
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def fold_nodes(sky: Sky, protocol: type[Replica], terms: Terms, gathered: Gather
             deliveries=lateness.count + due.down,
             verifications=account.verifications,
             receiver_down=due.down,
+            carried=carried_by_routes(watch.traffic),
             effects=fault_effects(sky.scenario, sky, account.affected, gathered.executed_ns),
             more=_engine(sky, gathered, account, outages, lateness, max(0, due.up - lateness.count)),
             warnings=list(_late_starts(traces, gathered.windows_down)),
