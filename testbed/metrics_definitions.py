@@ -6,28 +6,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from testbed.definition import DW13, GERVAIS16, GKL15, Definition
+from testbed.network_definitions import NETWORK
 
 PROPOSAL = (
     "A block's time starts when its proposer's host takes the proposal, before signing. The base is the replicas that "
     "are honest and up at that instant, the proposer among them at 0. A percentile of m values is the ⌈p·m⌉-th "
     "smallest."
 )
-DW13 = "Decker and Wattenhofer, IEEE P2P 2013"
-GERVAIS16 = "Gervais et al., CCS 2016"
-GKL15 = "Garay, Kiayias and Leonardos, Eurocrypt 2015"
-
-
-class Definition(NamedTuple):
-    """One entry of a result, with its JSON type, or summary, or rate."""
-
-    key: str
-    type: str
-    unit: str
-    meaning: str
-    source: str = ""
-
-
 DEFINITIONS = (
     Definition("schema", "string", "", "Name and version of this layout."),
     Definition("quorbit", "string", "", "Version that made the result."),
@@ -152,16 +140,7 @@ DEFINITIONS = (
         "∫(1-f)dt over the coverage curve f: the power-weighted mean time to hold a block.",
         DW13,
     ),
-    Definition(
-        "network.messages", "integer", "", "Pairs of sender and receiver ≠ sender, whether delivered or dropped."
-    ),
-    Definition("network.bytes", "integer", "B", "Encoded sizes and transactions of all these messages."),
-    Definition("network.by_kind", "object", "", "Messages and bytes of each kind of message."),
-    Definition("network.link_transmissions", "integer", "", "Messages times links of their routes."),
-    Definition("network.link_bytes", "integer", "B", "Bytes times links of their routes."),
-    Definition("network.busiest_links", "array", "", "The ten directed links that carried the most bytes."),
-    Definition("network.drops", "object", "", "Messages that never arrived, by reason."),
-    Definition("network.rejected", "object", "", "Messages that arrived and were rejected, by reason."),
+    *NETWORK,
     Definition("bound.blocks", "integer", "", "Final blocks with a bound; what needs a lost route has none."),
     Definition(
         "bound.finality_ms",
