@@ -100,7 +100,7 @@ class Wiring:
         left_out: list[int] = []
         for target in targets:
             node = self.receivers[target]
-            if entered_by[node] == NOWHERE:
+            if entered_by[node] == NOWHERE or self.senders[target] == root:
                 left_out.append(target)
                 continue
             members.setdefault(node, []).append(target)
