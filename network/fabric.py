@@ -148,27 +148,28 @@ class Fabric:
         """Queue for a link and cross it; the next event is when the first packet is at the other end, or the last one
         if the message goes no further."""
         size, ns_per_byte, free_ns = flight.size, link.ns_per_byte, link.free_ns
-        start_ns = free_ns if free_ns > now_ns else now_ns
-        due_ns = start_ns
         if ns_per_byte < flight.feed and size > self._mtu:
             self._scatter(flight, link, now_ns)
             return
+        start_ns = free_ns if free_ns > now_ns else now_ns
+        due_ns = now_ns
         if ns_per_byte:
             whole_ns = now_ns
-            due_ns = end_ns = start_ns + round(size * ns_per_byte)
+            free_ns = start_ns + size * ns_per_byte
+            due_ns = end_ns = round(free_ns)
             if size > self._mtu:
                 whole_ns += round((size - self._mtu) * flight.feed)
                 if link.head != flight.target:
-                    due_ns = start_ns + round(self._mtu * ns_per_byte)
+                    due_ns = round(start_ns + self._mtu * ns_per_byte)
             if end_ns - whole_ns > link.buffer_ns:
                 link.dropped += 1
                 flight.link = link
                 self._drop(flight, Drop.BUFFER_FULL, flight.bound_for())
                 return
-            link.free_ns = end_ns
+            link.free_ns = free_ns
             flight.feed = ns_per_byte
-        if free_ns > now_ns:
-            wait_ns = start_ns - now_ns
+        if start_ns > now_ns:
+            wait_ns = round(start_ns) - now_ns
             flight.queueing_ns += wait_ns
             link.waited_ns += wait_ns
             if wait_ns > link.longest_wait_ns:

@@ -71,7 +71,7 @@ class Wiring:
             self._choose()
             vanished = before - set(self._present)
             for link in vanished:
-                link.free_ns = 0
+                link.free_ns = 0.0
         self._measure()
         return vanished
 
