@@ -77,6 +77,8 @@ class Wiring:
 
     def _choose(self) -> None:
         mesh, links = self._mesh, self._links
+        for before in self._present:
+            before.present = False
         self._present = []
         ends = zip(mesh.graph.tail.tolist(), mesh.graph.head.tolist(), strict=True)
         for edge, (key, ns_per_byte) in enumerate(zip(ends, mesh.ns_per_byte.tolist(), strict=True)):
@@ -84,6 +86,7 @@ class Wiring:
             if link is None:
                 kind = LinkClass(int(mesh.link_class[edge]))
                 link = links[key] = Link(*key, kind, ns_per_byte, self._buffer_bytes(kind))
+            link.present = True
             self._present.append(link)
         self._towards.clear()
         self._trees.clear()
