@@ -79,9 +79,16 @@ class VirtualClock:
         self._serial += 1
         heappush(self._heap, (due_ns, self._serial, action, parcel))
 
+    def before(self, due_ns: int, action: Action) -> None:
+        """Call `action(None, due_ns)` at one time, before all else that happens then, even if that was scheduled earlier."""
+        if due_ns < self.now_ns:
+            raise ValueError(f"scheduled at {due_ns} ns, but it is already {self.now_ns} ns")
+        self._serial += 1
+        heappush(self._heap, (due_ns, -self._serial, action, None))
+
     def pending(self) -> Iterator[tuple[Action, Any]]:
-        """What has been scheduled and not happened yet, with its parcel, in no order."""
-        for _, _, action, parcel in self._heap:
+        """What has been scheduled and not happened yet, with its parcel; in the order in which alarms are due."""
+        for _, _, action, parcel in sorted(self._heap):
             if action is not None:
                 yield action, parcel
             else:

@@ -67,8 +67,7 @@ class Fabric:
         """The copies that are neither delivered nor dropped, by looking for them in the clock."""
         parts: set[tuple[int, int]] = set()
         count = 0
-        there = [flight for action, flight in self._clock.pending() if action == self._complete]
-        for flight in (*self._on_links(), *there):
+        for flight in (*self._on_links(), *self._awaiting(self._join), *self._awaiting(self._complete)):
             if flight.message is None:
                 count += len(flight.bound_for())
             else:
@@ -150,28 +149,35 @@ class Fabric:
     def _cross(self, flight: Flight, link: Link, now_ns: int) -> None:
         """Queue for a link and cross it; the next event is when the first packet is at the other end, or the last one
         if the message goes no further."""
+        if not link.present:
+            flight.link = link
+            self._divert(flight, now_ns)
+            return
         size, ns_per_byte, free_ns = flight.size, link.ns_per_byte, link.free_ns
-        start_ns = free_ns if free_ns > now_ns else now_ns
-        due_ns = start_ns
         if ns_per_byte < flight.feed and size > self._mtu:
             self._scatter(flight, link, now_ns)
             return
+        start_ns = free_ns if free_ns > now_ns else now_ns
+        due_ns = now_ns
         if ns_per_byte:
             whole_ns = now_ns
-            due_ns = end_ns = start_ns + round(size * ns_per_byte)
+            free_ns = start_ns + size * ns_per_byte
+            due_ns = end_ns = round(free_ns)
             if size > self._mtu:
                 whole_ns += round((size - self._mtu) * flight.feed)
                 if link.head != flight.target:
-                    due_ns = start_ns + round(self._mtu * ns_per_byte)
+                    due_ns = round(start_ns + self._mtu * ns_per_byte)
             if end_ns - whole_ns > link.buffer_ns:
                 link.dropped += 1
                 flight.link = link
                 self._drop(flight, Drop.BUFFER_FULL, flight.bound_for())
                 return
-            link.free_ns = end_ns
+            link.free_ns = free_ns
             flight.feed = ns_per_byte
-        if free_ns > now_ns:
-            wait_ns = start_ns - now_ns
+        begin_ns = now_ns
+        if start_ns > now_ns:
+            begin_ns = round(start_ns)
+            wait_ns = begin_ns - now_ns
             flight.queueing_ns += wait_ns
             link.waited_ns += wait_ns
             if wait_ns > link.longest_wait_ns:
@@ -180,9 +186,7 @@ class Fabric:
         link.messages += 1
         link.bytes += size
         link.propagated_ns += delay_ns
-        flight.propagation_ns += delay_ns
-        flight.hops += 1
-        flight.link = link
+        flight.link, flight.begin_ns, flight.delay_ns = link, begin_ns, delay_ns
         self._clock.at(due_ns + delay_ns + self._processing_ns, self._arrive, flight)
 
     def _scatter(self, flight: Flight, link: Link, now_ns: int) -> None:
@@ -202,13 +206,15 @@ class Fabric:
 
     def _join(self, packet: Flight, now_ns: int) -> None:
         """Queue one packet for the link it has been waiting to come in for."""
-        if packet.link is not None:
-            self._cross(packet, packet.link, now_ns)
+        assert packet.link is not None, "it came in for one"
+        self._cross(packet, packet.link, now_ns)
 
     def _arrive(self, flight: Flight, now_ns: int) -> None:
         link = flight.link
         if link is None:
             return
+        flight.propagation_ns += flight.delay_ns
+        flight.hops += 1
         node = link.head
         branches = flight.branches
         if branches is None:
@@ -255,7 +261,7 @@ class Fabric:
     def _await_change(self) -> None:
         change_ns = next(self._changes_ns, None)
         if change_ns is not None:
-            self._clock.at(change_ns, self._change)
+            self._clock.before(change_ns, self._change)
 
     def _change(self, _: object, now_ns: int) -> None:
         vanished = self.wiring.change(now_ns)
@@ -266,23 +272,30 @@ class Fabric:
         self._await_change()
 
     def _strand(self, flight: Flight, now_ns: int) -> None:
-        """The link of a flight is gone, and the flight with it; what is to go on begins anew at the node before."""
-        link, members = flight.link, flight.bound_for()
-        assert link is not None, "it was on a link"
-        if not self._reroutes or members == (NOWHERE,):
-            self._drop(flight, Drop.LINK_LOST, members)
-        else:
-            self.account.rerouted += len(members)
-            for member in members:
-                copy = flight.copy()
-                copy.branches, copy.member, copy.target = None, member, self.wiring.receivers[member]
-                copy.feed = 0.0
-                self._route(copy, link.tail, now_ns)
+        """The link of a flight is gone, and the flight with it. If it goes on after all, this was time it waited."""
+        assert flight.link is not None, "it was on a link"
+        flight.queueing_ns += now_ns - flight.begin_ns
+        flight.feed = 0.0
+        self._divert(flight, now_ns)
         flight.link = None
 
+    def _divert(self, flight: Flight, now_ns: int) -> None:
+        """The link of a flight is not there. What is to go on begins anew at the node before."""
+        link, members = flight.link, flight.bound_for()
+        assert link is not None, "it has one"
+        if not self._reroutes or members == (NOWHERE,):
+            self._drop(flight, Drop.LINK_LOST, members)
+            return
+        self.account.rerouted += len(members)
+        for member in members:
+            copy = flight.copy()
+            copy.branches, copy.member, copy.target = None, member, self.wiring.receivers[member]
+            self._route(copy, link.tail, now_ns)
+
     def _on_links(self) -> list[Flight]:
-        """The flights on links, or coming in for one."""
-        stages = self._arrive, self._join
-        found = [flight for action, flight in self._clock.pending() if action in stages]
+        """The flights on links, the next to arrive first."""
         # What has been stranded is on none.
-        return [flight for flight in found if flight.link is not None]
+        return [flight for flight in self._awaiting(self._arrive) if flight.link is not None]
+
+    def _awaiting(self, stage: Action) -> list[Flight]:
+        return [flight for action, flight in self._clock.pending() if action == stage]

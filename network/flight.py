@@ -29,6 +29,7 @@ class Link:
         "longest_wait_ns",
         "messages",
         "ns_per_byte",
+        "present",
         "propagated_ns",
         "tail",
         "waited_ns",
@@ -39,10 +40,12 @@ class Link:
         self.head = head
         self.kind = kind
         self.ns_per_byte = ns_per_byte
-        self.buffer_ns = int(min(buffer_bytes * ns_per_byte, ENDLESS_NS)) if ns_per_byte else ENDLESS_NS
+        self.buffer_ns = round(min(buffer_bytes * ns_per_byte, ENDLESS_NS)) if ns_per_byte else ENDLESS_NS
         self.delay_ns = 0
-        self.free_ns = 0
-        """When it will have transmitted all that it has accepted."""
+        self.present = False
+        self.free_ns = 0.0
+        """When it will have transmitted all that it has accepted, to a fraction of a nanosecond: at 100 Gbps a byte
+        takes 0.08 ns, and a link that rounded for every message would exceed its rate."""
         self.messages = 0
         self.bytes = 0
         self.waited_ns = 0
@@ -80,7 +83,9 @@ class Flight:
 
     __slots__ = (
         "actions",
+        "begin_ns",
         "branches",
+        "delay_ns",
         "entered_ns",
         "feed",
         "hops",
@@ -115,6 +120,10 @@ class Flight:
         self.branches = branches
         self.link: Link | None = None
         """The link it is on; None once it is on none any more."""
+        self.begin_ns = now_ns
+        """When it began, or begins, to be transmitted there,"""
+        self.delay_ns = 0
+        """and how long it then flies."""
         self.feed = 0.0
         """Nanoseconds per byte at which it comes in where it is; 0 where it is whole."""
         self.hops = 0

@@ -76,12 +76,14 @@ class Wiring:
             self._choose()
             vanished = before - set(self._present)
             for link in vanished:
-                link.free_ns = 0
+                link.free_ns = 0.0
         self._measure()
         return vanished
 
     def _choose(self) -> None:
         mesh, links = self._mesh, self._links
+        for before in self._present:
+            before.present = False
         self._present = []
         ends = zip(mesh.graph.tail.tolist(), mesh.graph.head.tolist(), strict=True)
         for edge, (key, ns_per_byte) in enumerate(zip(ends, mesh.ns_per_byte.tolist(), strict=True)):
@@ -89,6 +91,7 @@ class Wiring:
             if link is None:
                 kind = LinkClass(int(mesh.link_class[edge]))
                 link = links[key] = Link(*key, kind, ns_per_byte, self._buffer_bytes(kind))
+            link.present = True
             self._present.append(link)
         self._towards.clear()
         self._trees.clear()
@@ -105,7 +108,7 @@ class Wiring:
         left_out: list[int] = []
         for target in targets:
             node = self.receivers[target]
-            if entered_by[node] == NOWHERE:
+            if entered_by[node] == NOWHERE or self.senders[target] == root:
                 left_out.append(target)
                 continue
             members.setdefault(node, []).append(target)

@@ -73,12 +73,34 @@ def test_what_an_event_schedules_for_now_still_happens_now() -> None:
     assert log.events == [(3, "next", None)]
 
 
+def test_some_things_come_before_all_others_at_their_time() -> None:
+    clock, log = VirtualClock(), Log()
+    clock.at(2, log.to("earlier"))
+    clock.at(3, log.to("alarm"))
+    clock.schedule([3], [log.to("arrival")], None)
+    clock.before(3, log.to("change"))
+    clock.run(3, 100)
+    assert [event[1] for event in log.events] == ["earlier", "change", "alarm", "arrival"]
+
+
+def test_what_is_pending_comes_in_order() -> None:
+    clock, log = VirtualClock(), Log()
+    for time_ns in (5, 3, 9, 3, 1, 7):
+        clock.at(time_ns, log.to("x"), time_ns)
+    clock.schedule([4, 8], [log.to("a"), log.to("b")], "both")
+    assert [parcel for _, parcel in clock.pending()] == [1, 3, 3, "both", "both", 5, 7, 9]
+    clock.run(4, 100)
+    assert [parcel for _, parcel in clock.pending()] == [5, 7, "both", 9]
+
+
 def test_the_past_cannot_be_scheduled() -> None:
     clock = VirtualClock()
     clock.at(4, lambda parcel, due_ns: None)
     clock.run(4, 1)
     with pytest.raises(ValueError, match="scheduled at 3 ns, but it is already 4 ns"):
         clock.at(3, lambda parcel, due_ns: None)
+    with pytest.raises(ValueError, match="scheduled at 3 ns, but it is already 4 ns"):
+        clock.before(3, lambda parcel, due_ns: None)
 
 
 def test_a_run_goes_in_slices_and_up_to_its_end_only() -> None:
