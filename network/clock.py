@@ -80,7 +80,7 @@ class VirtualClock:
         heappush(self._heap, (due_ns, self._serial, action, parcel))
 
     def before(self, due_ns: int, action: Action) -> None:
-        """Call `action(None, due_ns)` at one time, before all else that happens then, even if that was scheduled earlier."""
+        """Call `action(None, due_ns)` at one time, before all else that happens then."""
         if due_ns < self.now_ns:
             raise ValueError(f"scheduled at {due_ns} ns, but it is already {self.now_ns} ns")
         self._serial += 1

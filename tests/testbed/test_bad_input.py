@@ -191,10 +191,6 @@ def test_a_target_that_matches_something(target):
 @pytest.mark.parametrize(
     ("override", "allowed"),
     [
-        ("network.model=links", 'one of "latency", "fixed", "normal", "uniform", "matrix"'),
-        ("network.dissemination=gossip", '"unicast"'),
-        ("network.dissemination=multicast", '"unicast"'),
-        ("network.dissemination=flood", '"unicast"'),
         ("fault.0.kind=eclipse", 'one of "crash", "outage", "partition", "loss", "slow", "byzantine"'),
     ],
 )

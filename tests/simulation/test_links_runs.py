@@ -1,0 +1,217 @@
+"""Whole runs over links that carry load: what they must share with the latency model, and what becomes of copies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from network.carriage import Direct
+from network.fabric import Fabric
+from testbed.result import Result
+from testbed.scenario import ScenarioError, make_scenario
+from testbed.simulation import simulate
+from tests.laboratory import ZERO_LOAD
+from tests.simulation.runs import failed, kinds
+
+INF = float("inf")
+FROZEN = {"update_interval_s": INF, "reconfiguration_interval_s": INF}
+UNLIMITED = {
+    "isl_rate_gbps": INF,
+    "gsl_rate_mbps": {"up": INF, "down": INF},
+    "terrestrial_rate_gbps": INF,
+    "isl_buffer_mb": INF,
+    "gsl_buffer_mb": INF,
+}
+SHELL = {
+    "name": "s1",
+    "planes": 10,
+    "satellites_per_plane": 12,
+    "phasing": 1,
+    "altitude_km": 1200,
+    "inclination_deg": 70,
+}
+STATIONS = [
+    {"name": "kiruna", "latitude_deg": 67.86, "longitude_deg": 20.22, "elevation_mask_deg": 5},
+    {"name": "quito", "latitude_deg": -0.18, "longitude_deg": -78.47, "elevation_mask_deg": 5},
+]
+MINING = {"block_interval_s": 0.1, "confirmations": 2}
+DISSEMINATIONS = ("unicast", "multicast", "flood", "gossip", "shreds")
+
+
+def scenario(network: dict[str, Any], count: int = 8, **tables: Any) -> Any:
+    """Satellites of a small shell, at zero load unless told otherwise."""
+    made = {
+        "duration_s": 2.0,
+        "seed": 3,
+        "consensus": {"protocol": "pbft", "delta_ms": 300},
+        "committee": [{"on": "s1", "count": count}],
+        "shell": [SHELL],
+        **ZERO_LOAD,
+        **tables,
+    }
+    return make_scenario({**made, "network": {"model": "links", **network}})
+
+
+def run(network: dict[str, Any], count: int = 8, **tables: Any) -> Result:
+    return simulate(scenario(network, count, **tables))
+
+
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "longest_chain"])
+@pytest.mark.parametrize("ground", [False, True])
+def test_unlimited_links_equal_latency_to_the_nanosecond(protocol: str, ground: bool) -> None:
+    """`latency` evaluates delays at the send time, `links` at each crossing: on a frozen plan they agree."""
+    tables: dict[str, Any] = {"consensus": {"protocol": protocol, "delta_ms": 300}}
+    if protocol == "longest_chain":
+        tables["consensus"]["parameters"] = MINING
+    if ground:
+        tables |= {"ground_station": STATIONS, "committee": [{"on": "s1", "count": 6}, {"on": "ground"}]}
+    network = {**UNLIMITED, **FROZEN, "processing_us_per_hop": 7}
+    by_links = run(network, **tables)
+    by_latency = run({**network, "model": "latency"}, **tables)
+    assert by_links.arrivals.num_rows > 20
+    assert by_links.arrivals.equals(by_latency.arrivals)
+    assert by_links.blocks.equals(by_latency.blocks)
+    for key in ("messages", "bytes", "link_transmissions", "link_bytes"):
+        # The latency model counts a message when it leaves, links when it crosses them: some are still under way.
+        counted, sent = by_links.report["network"][key], by_latency.report["network"][key]
+        assert sent * 0.93 <= counted <= sent
+
+
+@pytest.mark.parametrize("dissemination", DISSEMINATIONS)
+def test_every_dissemination_commits_and_conserves(dissemination: str) -> None:
+    network = {"dissemination": dissemination, "loss": 0.01, "shreds": {"data": 4, "parity": 4, "whole_below_bytes": 0}}
+    workload = {"transactions_per_s": 100, "block_max_bytes": 20_000}
+    result = run(network, workload=workload, consensus={"protocol": "jolteon", "delta_ms": 100}, duration_s=4.0)
+    copies = result.report["network"]["copies"]
+    assert failed(result) == set()
+    assert result.report["consensus"]["committed_blocks"] > 5
+    assert copies["sent"] == copies["delivered"] + copies["dropped"] + copies["under_way"]
+    assert copies["dropped"] == sum(result.report["network"]["drops"].values()) > 0
+    assert copies["delivered"] > 100
+
+
+def test_a_run_is_its_digest() -> None:
+    """The same again, and another one where only a queue was longer."""
+    network = {"isl_rate_gbps": 0.01}
+    first, again = run(network), run(network)
+    assert first.digest == again.digest
+    assert run({"isl_rate_gbps": 0.02}).digest != first.digest
+
+
+@pytest.mark.parametrize("mutant", ["lost", "doubled", "uncounted"])
+def test_the_conservation_check_notices(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete, calls = Fabric._complete, [0]
+
+    def broken(fabric: Fabric, flight: Any, now_ns: int) -> None:
+        calls[0] += 1
+        if calls[0] % 50:
+            complete(fabric, flight, now_ns)
+        elif mutant == "doubled":
+            complete(fabric, flight, now_ns)
+            complete(fabric, flight, now_ns)
+        elif mutant == "uncounted":
+            flight.actions[flight.member](flight.parcel, now_ns)
+
+    monkeypatch.setattr(Fabric, "_complete", broken)
+    result = run({})
+    assert "conservation" in failed(result)
+    assert not result.ok
+    assert any("copies are" in sentence for sentence in result.report["safety"]["violations"])
+
+
+def test_the_conservation_check_notices_in_the_latency_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    carry, calls = Direct.carry, [0]
+
+    def broken(direct: Direct, source: int, targets: Any, *rest: Any) -> Any:
+        calls[0] += 1
+        due_ns = carry(direct, source, targets, *rest)
+        direct.copies += calls[0] == 20
+        return due_ns
+
+    monkeypatch.setattr(Direct, "carry", broken)
+    assert "conservation" in failed(run({"model": "latency"}))
+
+
+def test_delays_have_four_parts_that_add_up() -> None:
+    network = {"isl_rate_gbps": 0.001, "processing_us_per_hop": 3, "mtu_bytes": 1500}
+    result = run(network, consensus={"protocol": "hotstuff", "delta_ms": 300})
+    delays = result.report["network"]["delays_ms"]
+    parts = [delays[name] for name in ("propagation", "transmission", "queueing", "processing")]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) == pytest.approx(delays["one_way"], abs=1e-5)
+    classes = result.report["network"]["by_link_class"]
+    assert set(classes) == {"isl_in_plane", "isl_cross_plane"}
+    in_plane_ms = classes["isl_in_plane"]["propagation_ms"]
+    # 2a·sin(π/12) over c.
+    assert in_plane_ms["p50"] == pytest.approx(2 * 7578.137 * np.sin(np.pi / 12) / 299792.458 * 1e3, abs=0.02)
+    busiest = result.report["network"]["busiest_links"][0]
+    assert 0 < busiest["utilisation"] <= 1
+    assert busiest["queueing_ms"] <= busiest["longest_queueing_ms"]
+
+
+def test_queues_delay_finality_and_multicast_relieves_them() -> None:
+    """A leader's copies of a block queue up at its own links; a tree sends one over each."""
+    network = {"isl_rate_gbps": 0.05}
+    workload = {"transactions_per_s": 2000, "block_max_bytes": 100_000}
+    tables = {"consensus": {"protocol": "hotstuff", "delta_ms": 600}, "workload": workload, "duration_s": 4.0}
+    finality_ms, egress_kb = {}, {}
+    for dissemination in ("unicast", "multicast"):
+        report = run({**network, "dissemination": dissemination}, 24, **tables).report
+        finality_ms[dissemination] = report["consensus"]["finality_ms"]["p50"]
+        egress_kb[dissemination] = report["network"]["leader_egress_kb"]["p50"]
+        assert report["bound"]["ratio_min"] >= 1
+    assert finality_ms["unicast"] > 1.1 * finality_ms["multicast"]
+    assert egress_kb["unicast"] > 5 * egress_kb["multicast"]
+
+
+def test_a_full_buffer_is_a_reason() -> None:
+    network = {"isl_rate_gbps": 0.01, "isl_buffer_mb": 0.05}
+    workload = {"transactions_per_s": 2000, "block_max_bytes": 100_000}
+    result = run(network, 24, workload=workload, consensus={"protocol": "hotstuff", "delta_ms": 600})
+    assert result.report["network"]["drops"]["buffer_full"] > 0
+    assert sum(entry["dropped"] for entry in result.report["network"]["by_link_class"].values()) > 0
+    assert "conservation" not in failed(result)
+
+
+@pytest.mark.parametrize("choice", ["lose", "reroute"])
+def test_messages_on_a_vanished_link(choice: str) -> None:
+    """A satellite's link goes away in the middle of the run: what is on it is lost, or goes another way."""
+    fault = {"kind": "outage", "target": "link/sat/s1/00/00~sat/s1/00/01", "window_s": [0.9, 1.1]}
+    network = {"vanished_links": choice, "isl_rate_gbps": 0.0002}
+    result = run(network, fault=[fault], committee=[{"on": "s1", "select": "first", "count": 8}])
+    lost = result.report["network"]["drops"].get("link_lost", 0)
+    assert (lost > 0) == (choice == "lose")
+    assert "conservation" not in failed(result)
+
+
+def test_pbft_counts_are_the_same_as_latency_counts_them() -> None:
+    """2n²-n-1 messages a decision, over as many links as their routes have hops."""
+    n, decisions = 40, 1
+    tables = {"consensus": {"protocol": "pbft", "delta_ms": 300, "parameters": {"block_interval_ms": 1200}}}
+    network = {**FROZEN, **UNLIMITED}
+    by_links = run(network, n, **tables)
+    by_latency = run({**network, "model": "latency"}, n, **tables)
+    assert sum(kinds(by_links).values()) == decisions * (2 * n * n - n - 1)
+    assert by_links.report["network"]["link_transmissions"] == by_latency.report["network"]["link_transmissions"]
+    assert (
+        by_links.report["network"]["busiest_links"][0]["messages"]
+        == by_latency.report["network"]["busiest_links"][0]["messages"]
+    )
+    assert by_links.report["bound"]["ratio"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [
+        ({"model": "latency", "dissemination": "flood"}, 'goes over single links: it needs model = "links"'),
+        ({"dissemination": "shreds", "compact": {"enabled": True}}, 'does not go with dissemination = "shreds"'),
+        ({"isl_buffer_mb": 0}, "must be more than 0 MB (inf: no limit)"),
+        ({"gossip": {"peers": 0}}, "must be at least 1"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(network: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        scenario(network)
+    assert sentence in str(error.value)
