@@ -186,7 +186,7 @@ class Carrier:
         assert self._clock is not None, "begin() comes first"
         assert self._host is not None, "begin() comes first"
         # While its modelled CPU works, a replica is not expected to answer.
-        late_ns = self._clock.passed_ns - max(due_ns, self._host.busy_until_ns)
+        late_ns = self._clock.passed_ns - max(due_ns, self._host.processor.busy_until_ns)
         self._handed_us.append(max(0, late_ns // 1000))
         self.lateness.add(self._handed_us[-1])
         self._host.deliver(envelope, due_ns)

@@ -18,7 +18,8 @@ from network.channel import Propagation
 from network.clock import VirtualClock
 from network.plan import MatrixPlan
 from node.contract import Contract
-from node.host import Cpu, Host
+from node.cpu import Cpu
+from node.host import Host
 from node.keys import Modelled, Notary
 from node.store import MemoryStore
 from node.trace import Observer, Trace
@@ -215,7 +216,7 @@ def test_a_certificate_costs_only_the_votes_that_did_not_come_alone() -> None:
 
 
 def test_signatures_of_long_ago_cost_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.host._SIGNATURES_REMEMBERED", 1)
+    monkeypatch.setattr("node.cpu._SIGNATURES_REMEMBERED", 1)
     script = at_start(*(Send(ReplicaId(1), message) for message in (VOTE, VOTE, OTHER, VOTE, VOTE)))
     stage = Theatre(script, cpu=Cpu(verify_ns=10)).run()
     assert [now_ns for now_ns, _, _ in stage.told(1, "receive")] == [110, 110, 120, 120, 120]
