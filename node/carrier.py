@@ -171,6 +171,8 @@ class Carrier:
     def count(self, account: Account) -> None:
         """Bring an account up to date."""
         account.verifications = self._notary.verifications
+        if self._host is not None and self._clock is not None:
+            account.work = self._host.processor.work(min(self._clock.passed_ns, self._clock.end_ns))
         account.resent = self.exchange.resent
         account.affected = self._deeds | {number: channel.affected for number, channel in self._struck.items()}
 

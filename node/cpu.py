@@ -70,12 +70,11 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
 
     def verifying_ns(self, envelope: Envelope, unseen: Set[bytes]) -> int:
         """What it takes to verify those of an envelope's signatures that are `unseen`."""
-        count = len(unseen)
         if self.verification == "aggregate":
             return self._aggregates_ns(envelope, unseen)
-        if self.verification == "batch" and count > 1:
-            return self.batch_base_ns + self.batch_ns * count
-        return self.verify_ns * count
+        if self.verification == "batch" and len(unseen) > 1:
+            return self.batch_base_ns + self.batch_ns * len(unseen)
+        return self.verify_ns * len(unseen)
 
     def _aggregates_ns(self, envelope: Envelope, unseen: Set[bytes]) -> int:
         """Certificates as wholes; what else is signed, the message first of all, one by one."""
@@ -125,36 +124,72 @@ class Processor:
     Whoever gives it something to do says when it can begin, and is told when it is done; both in ns.
     """
 
+    __slots__ = (
+        "_cpu",
+        "_each_ns",
+        "_execute_ns",
+        "_hash_ns",
+        "_hashes",
+        "_messages",
+        "_queued_max_ns",
+        "_queued_ns",
+        "_seen",
+        "_seen_before",
+        "_sign_ns",
+        "_undone_ns",
+        "_verifies",
+        "_verify_ns",
+        "busy_until_ns",
+        "owed_ns",
+    )
+
     def __init__(self, cpu: Cpu) -> None:
         self.busy_until_ns = 0
         """When it is done with what it has been given so far."""
         self.owed_ns = 0
         """What the committed blocks take that are still to be executed."""
         self._cpu = cpu
-        self._verifies = cpu.verifies
-        self._work = Work()
+        self._verifies, self._hashes = cpu.verifies, bool(cpu.hash_ps_per_byte)
+        self._each_ns = cpu.verify_ns if cpu.verification == "single" else 0
+        self._sign_ns = self._verify_ns = self._hash_ns = self._execute_ns = self._undone_ns = 0
+        self._messages = self._queued_ns = self._queued_max_ns = 0
         self._seen: set[bytes] = set()
         self._seen_before: set[bytes] = set()
 
     def check(self, envelope: Envelope, due_ns: int, now_ns: int) -> int:
         """Verify and hash a message that came at `due_ns`."""
-        work = self._work
-        work.messages += 1
+        self._messages += 1
         queued_ns = now_ns - due_ns
         if queued_ns:
-            work.queued_ns += queued_ns
-            if queued_ns > work.queued_max_ns:
-                work.queued_max_ns = queued_ns
-        cost_ns = 0
+            self._queued_ns += queued_ns
+            if queued_ns > self._queued_max_ns:
+                self._queued_max_ns = queued_ns
         if self._verifies:
-            cost_ns = self._cpu.verifying_ns(envelope, self._unseen(envelope))
-            work.verify_ns += cost_ns
-        return self._hash(envelope, now_ns, cost_ns)
+            seen, unseen = self._seen, envelope.signatures
+            if not (seen.isdisjoint(unseen) and self._seen_before.isdisjoint(unseen)):
+                # Seen lately, alone or in a certificate.
+                unseen = unseen - seen - self._seen_before
+            if unseen:
+                cost_ns = self._each_ns * len(unseen) or self._cpu.verifying_ns(envelope, unseen)
+                self._verify_ns += cost_ns
+                self.busy_until_ns = now_ns = now_ns + cost_ns
+                seen.update(unseen)
+                if len(seen) > _SIGNATURES_REMEMBERED:
+                    self._seen, self._seen_before = set(), seen
+        return self._hash(envelope, now_ns) if self._hashes else now_ns
 
     def seal(self, envelope: Envelope, now_ns: int) -> int:
         """Hash and sign a message that is about to leave."""
-        self._work.sign_ns += self._cpu.sign_ns
-        return self._hash(envelope, now_ns, self._cpu.sign_ns)
+        if self._cpu.sign_ns:
+            self._sign_ns += self._cpu.sign_ns
+            self.busy_until_ns = now_ns = now_ns + self._cpu.sign_ns
+        return self._hash(envelope, now_ns) if self._hashes else now_ns
+
+    def _hash(self, envelope: Envelope, now_ns: int) -> int:
+        hash_ns = self._cpu.hashing_ns(envelope.size_bytes)
+        self._hash_ns += hash_ns
+        self.busy_until_ns = now_ns + hash_ns
+        return self.busy_until_ns
 
     def owe(self, block: Block) -> None:
         """A block is committed, and to be executed."""
@@ -162,38 +197,27 @@ class Processor:
 
     def execute(self, now_ns: int) -> int:
         """Execute the blocks that are to be."""
-        self._work.execute_ns += self.owed_ns
+        self._execute_ns += self.owed_ns
         self.busy_until_ns = now_ns + self.owed_ns
         self.owed_ns = 0
         return self.busy_until_ns
 
     def crash(self, at_ns: int) -> None:
         """Forget everything."""
-        self._work = self.work(at_ns)
+        self._undone_ns += max(0, self.busy_until_ns - at_ns)
         self.busy_until_ns = min(self.busy_until_ns, at_ns)
         self.owed_ns = 0
         self._seen, self._seen_before = set(), set()
 
     def work(self, by_ns: int) -> Work:
         """What it has been given, of which what it has not done by then counts as undone."""
-        undone_ns = self._work.undone_ns + max(0, self.busy_until_ns - by_ns)
-        return msgspec.structs.replace(self._work, undone_ns=undone_ns)
-
-    def _hash(self, envelope: Envelope, now_ns: int, cost_ns: int) -> int:
-        """Hash a message too, beside what else it costs."""
-        if self._cpu.hash_ps_per_byte:
-            hash_ns = self._cpu.hashing_ns(envelope.size_bytes)
-            self._work.hash_ns += hash_ns
-            cost_ns += hash_ns
-        if cost_ns:
-            now_ns += cost_ns
-            self.busy_until_ns = now_ns
-        return now_ns
-
-    def _unseen(self, envelope: Envelope) -> Set[bytes]:
-        """The signatures to verify: not those seen lately, alone or in a certificate."""
-        unseen = envelope.signatures - self._seen - self._seen_before
-        self._seen |= unseen
-        if len(self._seen) > _SIGNATURES_REMEMBERED:
-            self._seen, self._seen_before = set(), self._seen
-        return unseen
+        return Work(
+            sign_ns=self._sign_ns,
+            verify_ns=self._verify_ns,
+            hash_ns=self._hash_ns,
+            execute_ns=self._execute_ns,
+            undone_ns=self._undone_ns + max(0, self.busy_until_ns - by_ns),
+            messages=self._messages,
+            queued_ns=self._queued_ns,
+            queued_max_ns=self._queued_max_ns,
+        )

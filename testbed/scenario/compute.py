@@ -54,8 +54,8 @@ _SERVERS: Final = {
     "batch": _SERVER | _ED25519 | {"batch_base_us": 0.0, "batch_us": 31.0},
     "aggregate": _SERVER | _BLS | {"aggregate_base_us": 1_400.0, "aggregate_us": 1.4},
 }
-"""One core of a cloud server (AMD EPYC), the best of several runs of `python -m benchmarks.compute`, rounded: Ed25519 by
-libsodium, BLS12-381 by chia-rs, BLAKE2b, and a transfer of 250 bytes. libsodium has no batches: in one of 64 a
+"""One core of a cloud server (AMD EPYC), the best of several runs of `python -m benchmarks.compute`, rounded: Ed25519
+by libsodium, BLS12-381 by chia-rs, BLAKE2b, and a transfer of 250 bytes. libsodium has no batches: in one of 64 a
 signature takes 0.49 of the time of one alone (134,000 and 273,364 cycles: ed25519.cr.yp.to)."""
 
 _SCALE: Final = 180
