@@ -156,7 +156,10 @@ def test_the_books_tell_what_was_asked_what_was_done_and_who_waited() -> None:
     assert processor.work(281 + 3 * size) == asked
     assert processor.work(281 + 3 * size).busy_ns == 231 + 3 * size
     processor.crash(281 + 3 * size - 5)
+    assert processor.work(281 + 3 * size - 5).undone_ns == 5
     assert processor.work(10**6).undone_ns == 5
     assert processor.work(10**6).busy_ns == 226 + 3 * size
     # And it has forgotten what it had seen.
-    assert processor.check(first, 10**6, 10**6) == 10**6 + 100 + size
+    assert processor.check(first, 10**6 - 1, 10**6) == 10**6 + 100 + size
+    work = processor.work(10**7)
+    assert (work.queued_ns, work.queued_max_ns) == (91 + size, 90 + size)
