@@ -79,6 +79,7 @@ class Host:
         self._store = store
         self._trace = trace
         self.processor = Processor(cpu)
+        """The modelled CPU, with the books of what it has done."""
         self._charges = cpu.takes_time
         self._windows_down = windows_down
         self._bus: Bus | None = None
