@@ -55,7 +55,7 @@ class Link:
 
     def busy_ns(self, now_ns: int) -> int:
         """For how long it has been transmitting by then."""
-        return round(self.bytes * self.ns_per_byte) - max(0, self.free_ns - now_ns)
+        return round(self.bytes * self.ns_per_byte - max(0.0, self.free_ns - now_ns))
 
 
 class Branches:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from node.cpu import Work
+
 _DIGITS = 3
 
 
@@ -19,6 +21,8 @@ class Account(msgspec.Struct, kw_only=True):
     """Frames dropped, by reason."""
     affected: dict[int, int] = msgspec.field(default_factory=dict)
     """Messages that each network fault touched, and deeds of adversaries, by the fault's number."""
+    work: Work = msgspec.field(default_factory=Work)
+    """What the modelled CPU has done."""
     resent: int = 0
     outages: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """Unix times in ns between which the node had no broker."""
@@ -61,7 +65,7 @@ def total(accounts: Iterable[Account]) -> Account:
     everything = Account()
     refused, affected = Counter[str](), Counter[int]()
     for account in accounts:
-        for name in ("verifications", "resent", "cpu_s"):
+        for name in ("verifications", "work", "resent", "cpu_s"):
             setattr(everything, name, getattr(everything, name) + getattr(account, name))
         refused.update(account.refused)
         affected.update(account.affected)

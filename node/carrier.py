@@ -171,6 +171,8 @@ class Carrier:
     def count(self, account: Account) -> None:
         """Bring an account up to date."""
         account.verifications = self._notary.verifications
+        if self._host is not None and self._clock is not None:
+            account.work = self._host.processor.work(min(self._clock.passed_ns, self._clock.end_ns))
         account.resent = self.exchange.resent
         account.affected = self._deeds | {number: channel.affected for number, channel in self._struck.items()}
 
@@ -186,7 +188,7 @@ class Carrier:
         assert self._clock is not None, "begin() comes first"
         assert self._host is not None, "begin() comes first"
         # While its modelled CPU works, a replica is not expected to answer.
-        late_ns = self._clock.passed_ns - max(due_ns, self._host.busy_until_ns)
+        late_ns = self._clock.passed_ns - max(due_ns, self._host.processor.busy_until_ns)
         self._handed_us.append(max(0, late_ns // 1000))
         self.lateness.add(self._handed_us[-1])
         self._host.deliver(envelope, due_ns)

@@ -1,7 +1,7 @@
 """The host: drives one replica and does what it asks for, in order.
 
 A host's own clock runs ahead of the network's while its CPU works: a message that arrives at t, when the CPU is free
-at b, is handled at max(t, b) plus the time to verify it, and whatever it causes leaves from then on. Messages are
+at b, is handled at max(t, b) plus the time to check it, and whatever it causes leaves from then on. Messages are
 handled one at a time in order of arrival, so nothing is re-entered, and one's own words come back as events.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -34,27 +33,18 @@ from consensus.types import ReplicaId
 from network.bus import Bus
 from network.clock import Clock, TimeStandsStillError
 from node.contract import BreachError, Contract, Places
+from node.cpu import Cpu, Processor
 from node.grammar import shown
 from node.keys import Notary
 from node.store import Store
 from node.trace import Trace
 from node.wire import Envelope
 
-_SIGNATURES_REMEMBERED = 1 << 12
-"""The newest so many, and up to as many again, cost nothing a second time."""
 _OWN_WORDS = 10_000
 """More messages to oneself than any one event causes: a committee of one can answer itself for ever."""
 _FIRINGS = 10_000
 _MOMENT_NS = 100_000
 """So many timers within so little time mean that there will be no end to them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """What cryptography costs, in virtual time."""
-
-    sign_ns: int = 0
-    verify_ns: int = 0
 
 
 class Host:
@@ -88,18 +78,16 @@ class Host:
         self._notary = notary
         self._store = store
         self._trace = trace
-        self._cpu = cpu
+        self.processor = Processor(cpu)
+        """The modelled CPU, with the books of what it has done."""
+        self._charges = cpu.takes_time
         self._windows_down = windows_down
         self._bus: Bus | None = None
         self._replica: StateMachine | None = None
         self._now_ns = 0
-        self.busy_until_ns = 0
-        """When the modelled CPU was last done with what it had to sign or verify."""
         self._timers: dict[str, object] = {}
         self._fired = self._firing_since_ns = 0
         self._own: deque[Message] = deque()
-        self._seen: set[bytes] = set()
-        self._seen_before: set[bytes] = set()
         self._do: dict[type[Any], Callable[[Any], None]] = {
             Persist: self._persist,
             Send: self._send,
@@ -109,6 +97,8 @@ class Host:
         }
         for fact in (Entered, Held, Adopted, Committed, Rejected):
             self._do[fact] = self._recorder(fact)
+        if cpu.execute_ns:
+            self._do[Committed] = self._executor(self._do[Committed])
 
     def attach(self, bus: Bus) -> None:
         """Connect to the bus, and schedule the crashes. `power_on` comes when all hosts are attached."""
@@ -144,9 +134,8 @@ class Host:
         now_ns = self._now_ns
         if due_ns > now_ns:
             now_ns = due_ns
-        if self._cpu.verify_ns:
-            now_ns += self._cpu.verify_ns * self._unseen_signatures(envelope)
-            self.busy_until_ns = now_ns
+        if self._charges:
+            now_ns = self.processor.check(envelope, due_ns, now_ns)
         self._now_ns = now_ns
         if self._windows_down and self._crashes_first():
             self.receiver_down += 1
@@ -187,6 +176,10 @@ class Host:
                 # What is persisted by now is all that is left of this event.
                 self._own.clear()
                 return
+        if self.processor.owed_ns:
+            self._now_ns = self.processor.execute(self._now_ns)
+            if self._windows_down and self._crashes_first():
+                self._own.clear()
 
     def _go_on(self, _: object, due_ns: int) -> None:
         if self._replica is not None:
@@ -202,7 +195,7 @@ class Host:
     def _crash(self, _: object, due_ns: int) -> None:
         self._replica = None
         self._timers.clear()
-        self._seen, self._seen_before = set(), set()
+        self.processor.crash(due_ns)
         self._now_ns = due_ns
         self.crashes_ns.append(due_ns)
         self._trace.tell("stopped", due_ns, self.me)
@@ -210,14 +203,6 @@ class Host:
     def _crashes_first(self) -> bool:
         """Whether the node crashes before its CPU, busy as it is, gets to what is asked of it now."""
         return any(self._clock.now_ns < begin_ns <= self._now_ns for begin_ns, _ in self._windows_down)
-
-    def _unseen_signatures(self, envelope: Envelope) -> int:
-        """How many signatures this replica must verify: not those it has seen lately, alone or in a certificate."""
-        unseen = envelope.signatures - self._seen - self._seen_before
-        self._seen |= unseen
-        if len(self._seen) > _SIGNATURES_REMEMBERED:
-            self._seen, self._seen_before = set(), self._seen
-        return len(unseen)
 
     # Effects
 
@@ -231,39 +216,37 @@ class Host:
         if type(effect.to) is not int or not 0 <= effect.to < self.contract.n:
             self.contract.check(effect)
         self.contract.check_once(type(effect.message), effect)
-        taken_ns, message = self._now_ns, self._signed(effect.message)
+        taken_ns, envelope = self._now_ns, self._sealed(effect.message, effect.to)
         if effect.to == self.me:
-            self._own.append(message)
+            self._own.append(envelope.message)
             return
         if self._windows_down and self._crashes_first():
             return
         assert self._bus is not None, "attach() comes first"
-        envelope = Envelope(self.me, message, effect.to)
         due_ns = self._bus.send(self.me, effect.to, envelope.size_bytes, envelope, self._now_ns)
         self._trace.tell("sent", self._now_ns, envelope, due_ns, taken_ns)
 
     def _broadcast(self, effect: Broadcast) -> None:
         self.contract.check_once(type(effect.message), effect)
-        taken_ns, message = self._now_ns, self._signed(effect.message)
-        self._own.append(message)
+        taken_ns, envelope = self._now_ns, self._sealed(effect.message)
+        self._own.append(envelope.message)
         if self._windows_down and self._crashes_first():
             return
         assert self._bus is not None, "attach() comes first"
-        envelope = Envelope(self.me, message)
         due_ns = self._bus.broadcast(self.me, envelope.size_bytes, envelope, self._now_ns)
         self._trace.tell("sent", self._now_ns, envelope, due_ns, taken_ns)
 
-    def _signed(self, message: Message) -> Message:
+    def _sealed(self, message: Message, to: ReplicaId | None = None) -> Envelope:
         """Sign, unless a misbehaving replica has put a signature of its own there; a proposal counts from before."""
         block = message.proposes()
         if block is not None:
             self._trace.tell("proposed", self._now_ns, self.me, block, message)
-        if self._cpu.sign_ns:
-            self._now_ns += self._cpu.sign_ns
-            self.busy_until_ns = self._now_ns
-        if message.signature:
-            return message
-        return msgspec.structs.replace(message, signature=self._notary.sign(self.me, message))
+        if not message.signature:
+            message = msgspec.structs.replace(message, signature=self._notary.sign(self.me, message))
+        envelope = Envelope(self.me, message, to)
+        if self._charges:
+            self._now_ns = self.processor.seal(envelope, self._now_ns)
+        return envelope
 
     def _set_timer(self, effect: SetTimer) -> None:
         if type(effect.timer) is not str or type(effect.delay_ns) is not int or effect.delay_ns < 0:
@@ -297,5 +280,12 @@ class Host:
 
         def do(effect: Any) -> None:
             record(self._now_ns, me, effect)
+
+        return do
+
+    def _executor(self, record: Callable[[Committed], None]) -> Callable[[Committed], None]:
+        def do(effect: Committed) -> None:
+            record(effect)
+            self.processor.owe(effect.block)
 
         return do

@@ -19,7 +19,7 @@ from consensus.replica import Replica, Seat, StateMachine
 from consensus.types import Committee, ReplicaId
 from network.stack import Conditions
 from node.chance import numpy_random, python_random
-from node.host import Cpu
+from node.cpu import Cpu
 from node.mempool import Mempool
 
 
@@ -40,8 +40,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     transaction_bytes: int
     block_max_bytes: int
     signatures: Literal["ed25519", "modelled"]
-    sign_ns: int
-    verify_ns: int
+    cpu: Cpu
+    """What it takes to sign, verify, hash and execute."""
     conditions: Conditions
     schemes: tuple[Scheme, ...] = ()
     """What Byzantine replicas do."""
@@ -67,11 +67,6 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         """Who leads which view."""
         rounds = self.rounds(protocol)
         return round_robin if rounds is None else rounds.leader
-
-    @property
-    def cpu(self) -> Cpu:
-        """What cryptography costs."""
-        return Cpu(self.sign_ns, self.verify_ns)
 
     def chance(self, consumer: str) -> np.random.Generator:
         """The generator of one consumer."""

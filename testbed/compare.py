@@ -14,7 +14,7 @@ from network.plan import Plan
 from testbed.bounds import FAR, PlanDelays, rank
 from testbed.metrics import BlockMetrics
 from testbed.prediction import RANDOM_MODELS, block_bound, mean_delay_s, monte_carlo_bound, predicted_forks
-from testbed.terms import epoch_of, protocol_parameters
+from testbed.terms import cpu_of, epoch_of, protocol_parameters
 from testbed.units import seconds
 
 if TYPE_CHECKING:
@@ -173,13 +173,12 @@ def _monte_carlo_bound(watch: Watch, metrics: BlockMetrics) -> dict[str, Any]:
 
 
 def _two_sided(watch: Watch, difference_ns: float, se_ns: float) -> str:
-    compute = watch.scenario.compute
     if any(watch.ledger.views.values()):
         return "not applicable: there were view changes"
     if watch.scenario.fault or watch.scenario.network.loss:
         return "not applicable: there were faults or losses"
-    if compute.sign_us or compute.verify_us:
-        return "not applicable: signing and verifying take time"
+    if cpu_of(watch.scenario).takes_time:
+        return "not applicable: computing takes time"
     if isinstance(watch.facts.shape, AllToAll) and watch.facts.shape.relayed:
         return "not applicable: certificates and blocks overtake each other, which the bound does not follow"
     if isinstance(watch.facts.shape, Chained):

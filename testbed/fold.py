@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consensus.replica import Lottery
+from node.cpu import Work
 from testbed.checks import Verdict, bound_verdict, non_vacuity_verdict, progress_verdict, recovery_verdict
 from testbed.compare import compare
+from testbed.computing import compute_part
 from testbed.faults import FaultEffect
 from testbed.ledger import NEVER
 from testbed.load import Carried, LinkUse, network_report
@@ -39,6 +41,8 @@ class Account:
     peak_rss_mb: float
     deliveries: int
     verifications: int
+    work: Sequence[Work]
+    """What each replica's modelled CPU has done."""
     receiver_down: int
     """Messages that found their receiver down."""
     effects: Sequence[FaultEffect]
@@ -74,6 +78,7 @@ def fold(watch: Watch, account: Account) -> Result:
         "engine": _engine(account),
         "safety": _safety(watch, account, bound["check"]),
         "consensus": consensus,
+        "compute": compute_part(account.work, account.reached_ns),
         "propagation": metrics.propagation(),
         "network": _network(watch, account),
         "bound": {**bound, **predictions},

@@ -122,6 +122,28 @@ DEFINITIONS = (
         "Gini coefficient of replicas' shares of the final chain over their shares of power; 0 is fair.",
         "Gini 1912; G = Σᵢⱼ|xᵢ-xⱼ|/(2n²x̄)",
     ),
+    Definition(
+        "compute.utilisation",
+        "summary",
+        "",
+        "Over replicas: time that the modelled CPU worked, of all the time; a replica that is down does not work.",
+    ),
+    Definition("compute.busiest", "object", "", "The replica that worked most, and its utilisation."),
+    Definition(
+        "compute.queueing_ms",
+        "object",
+        "ms",
+        "count, mean and max over messages that came at a running replica: the work that lay ahead of them in its CPU. "
+        "Where nothing takes time nothing is counted.",
+        "virtual waiting time, FIFO",
+    ),
+    Definition(
+        "compute.work_ms",
+        "object",
+        "ms",
+        "What all CPUs together were asked to sign, verify, hash and execute, and how much of that a crash or the end "
+        "of the run left undone.",
+    ),
     *(
         Definition(
             f"propagation.t{share}_ms",

@@ -84,6 +84,7 @@ def _account(machine: Machine, partial: bool, wall_s: float, cpu_s: float) -> Ac
     watch, clock, hosts = machine.watch, machine.clock, machine.hosts
     reached_ns = clock.now_ns if partial else seconds(watch.scenario.duration_s)
     affected = machine.deeds | {number: channel.affected for number, channel in machine.struck.items()}
+    reached_ns = clock.now_ns if partial else seconds(watch.scenario.duration_s)
     return Account(
         bus="virtual",
         reached_ns=reached_ns,
@@ -93,6 +94,7 @@ def _account(machine: Machine, partial: bool, wall_s: float, cpu_s: float) -> Ac
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
         deliveries=clock.delivered,
         verifications=machine.notary.verifications,
+        work=[host.processor.work(reached_ns) for host in hosts],
         receiver_down=sum(host.receiver_down for host in hosts),
         carried=carried_by(machine, reached_ns),
         effects=fault_effects(watch.scenario, watch.sky, affected, [host.crashes_ns for host in hosts]),

@@ -13,6 +13,7 @@ from consensus.replica import Lockstep, ProtocolFacts, Replica
 from consensus.types import Committee
 from network.faults import Window
 from network.stack import Conditions, Draws, Strike
+from node.cpu import Cpu
 from node.terms import Terms
 from testbed.units import milliseconds, seconds
 
@@ -37,10 +38,29 @@ def terms_of(scenario: Scenario, sky: Sky, protocol: type[Replica]) -> Terms:
         transaction_bytes=scenario.workload.transaction_bytes,
         block_max_bytes=scenario.workload.block_max_bytes,
         signatures=scenario.compute.signatures,
-        sign_ns=round(scenario.compute.sign_us * 1e3),
-        verify_ns=round(scenario.compute.verify_us * 1e3),
+        cpu=cpu_of(scenario),
         conditions=conditions_of(scenario, sky),
         schemes=schemes_of(scenario, sky, protocol),
+    )
+
+
+def cpu_of(scenario: Scenario) -> Cpu:
+    """What everything costs that a replica computes."""
+    compute = scenario.compute
+
+    def rounded(cost_us: float | None) -> int:
+        return round((cost_us or 0.0) * 1e3)
+
+    return Cpu(
+        sign_ns=rounded(compute.sign_us),
+        verify_ns=rounded(compute.verify_us),
+        verification=compute.verification,
+        batch_base_ns=rounded(compute.batch_base_us),
+        batch_ns=rounded(compute.batch_us),
+        aggregate_base_ns=rounded(compute.aggregate_base_us),
+        aggregate_ns=rounded(compute.aggregate_us),
+        hash_ps_per_byte=round(compute.hash_us_per_mb),  # the same number: 1e-6/1e6 s
+        execute_ns=rounded(compute.execute_us),
     )
 
 

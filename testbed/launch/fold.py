@@ -78,7 +78,8 @@ def fold_nodes(sky: Sky, protocol: type[Replica], terms: Terms, gathered: Gather
             raise LaunchError(f"what node {i} handed in cannot be read: {error}") from None
         traces[ReplicaId(i)] = with_stops(events, ReplicaId(i), stops)
     retell(traces, Trace([*watch.observers(), TrafficWatch(watch.traffic, n)]))
-    account = total(each for collection in gathered.collections for each in collection.accounts())
+    accounts = [total(collection.accounts()) for collection in gathered.collections]
+    account = total(accounts)
     reached_ns = terms.duration_ns
     if gathered.partial:
         reached_ns = min(reached_ns, max((events[-1].now_ns for events in traces.values() if events), default=0))
@@ -101,6 +102,7 @@ def fold_nodes(sky: Sky, protocol: type[Replica], terms: Terms, gathered: Gather
             peak_rss_mb=account.peak_rss_mb,
             deliveries=lateness.count + due.down,
             verifications=account.verifications,
+            work=[each.work for each in accounts],
             receiver_down=due.down,
             carried=carried_by_routes(watch.traffic),
             effects=fault_effects(sky.scenario, sky, account.affected, gathered.executed_ns),

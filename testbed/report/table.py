@@ -117,6 +117,8 @@ def _facts(report: Mapping[str, Any]) -> Table:
     for what in ("drops", "rejected"):
         if network[what]:
             table.add_row(what, ", ".join(f"{number(count)} {reason}" for reason, count in network[what].items()))
+    if any(report["compute"]["work_ms"].values()):
+        table.add_row("CPU", _cpu(report["compute"]))
     if consensus["transactions_per_s"]:
         table.add_row("throughput", f"{number(consensus['transactions_per_s'])} transactions/s")
     for fault in report["faults"]:
@@ -155,6 +157,14 @@ def _add_nodes(table: Table, engine: Mapping[str, Any]) -> None:
         table.add_row("frames refused", refused)
     if engine["invalid"]:
         table.add_row("[bold red]INVALID[/]", escape(engine["invalid"]))
+
+
+def _cpu(compute: Mapping[str, Any]) -> str:
+    busy, busiest, queueing = compute["utilisation"], compute["busiest"], compute["queueing_ms"]
+    return (
+        f"{rate(busy['mean'])} busy, {rate(busiest['utilisation'])} on replica {busiest['replica']}; messages wait "
+        f"{number(queueing['mean'])} ms, at most {number(queueing['max'])} ms"
+    )
 
 
 def _scope(report: Mapping[str, Any]) -> str:

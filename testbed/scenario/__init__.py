@@ -4,11 +4,11 @@ This package turns a file into a frozen `Scenario`, or into one sentence per mis
 not build networks, run protocols or print.
 """
 
+from testbed.scenario.compute import Compute
 from testbed.scenario.load import load_scenario, make_scenario
 from testbed.scenario.mistakes import ScenarioError
 from testbed.scenario.models import (
     Committee,
-    Compute,
     Consensus,
     Expect,
     Fault,

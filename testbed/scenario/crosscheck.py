@@ -15,6 +15,7 @@ from testbed.scenario.base import UnreadableError
 from testbed.scenario.check_committee import check_block, check_matrix_size
 from testbed.scenario.check_faults import check_fault
 from testbed.scenario.check_protocol import check_protocol, check_quorum
+from testbed.scenario.compute import VERIFICATION_KEYS
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import ABSENT, Mistake, readable
 from testbed.scenario.models import Scenario
@@ -44,6 +45,7 @@ def cross_check(draft: Scenario) -> Iterator[Mistake]:
         check_protocol,
         check_quorum,
         check_matrix_size,
+        check_verification,
         check_mqtt,
     )
     for check in whole:
@@ -167,6 +169,19 @@ def check_dissemination(places: Places) -> Iterator[Mistake]:
         yield Mistake(("network", "compact", "enabled"), f'does not go with dissemination = "{how}"', True)
     if network.gossip.peers_file is not None:
         yield from _table(read_peers, network.gossip.peers_file, ("network", "gossip", "peers_file"))
+
+
+def check_verification(places: Places) -> Iterator[Mistake]:
+    """Each way of verifying has its own keys, needs all of them, and no other has them."""
+    compute = places.draft.compute
+    for verification, keys in VERIFICATION_KEYS.items():
+        for key in keys:
+            value = getattr(compute, key, ABSENT)
+            if value is None and verification == compute.verification:
+                yield Mistake(("compute", key), f'missing; verification = "{verification}" needs it, or a preset')
+            elif value not in (None, ABSENT) and verification != compute.verification:
+                text = f'belongs to verification = "{verification}", not to verification = "{compute.verification}"'
+                yield Mistake(("compute", key), text, value)
 
 
 def check_mqtt(places: Places) -> Iterator[Mistake]:

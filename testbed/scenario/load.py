@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from testbed.scenario.compute import fill_in
 from testbed.scenario.crosscheck import cross_check
 from testbed.scenario.draft import Reader
 from testbed.scenario.lines import KeyPath, index_lines
@@ -48,6 +49,7 @@ def _build(tables: dict[str, Any], folder: Path, overrides: Sequence[str], sourc
     shells = _name_shells(tables)
     if all(shell.get("pattern") != "elements" for shell in shells):
         tables.setdefault("start", DEFAULT_START)
+    fill_in(tables)
     remember_folder(tables, folder)
     station_lines, mistakes = _read_station_table(tables, folder)
     sources = Sources(sources.name, sources.lines, placed, station_lines)

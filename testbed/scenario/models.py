@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, Strict, WithJsonSchema
 
 from testbed.scenario.base import Table
+from testbed.scenario.compute import Compute
 from testbed.scenario.mistakes import Mistake, ScenarioError, Sources
 from testbed.scenario.quantities import (
     Allowed,
@@ -21,7 +22,6 @@ from testbed.scenario.quantities import (
     Flag,
     Folder,
     Instant,
-    MicrosecondsOrZero,
     Milliseconds,
     PerSecond,
     Positive,
@@ -104,17 +104,6 @@ class Workload(Table):
     """Size of each transaction."""
     block_max_bytes: WholeOrZero = 1_000_000
     """The most bytes of transactions that a block carries."""
-
-
-class Compute(Table):
-    """Processor time, charged in virtual time."""
-
-    signatures: Annotated[Literal["ed25519", "modelled"], Choice()] = "ed25519"
-    """Real signatures, or only their size and time."""
-    sign_us: MicrosecondsOrZero = 50.0
-    """Time to make one signature."""
-    verify_us: MicrosecondsOrZero = 130.0
-    """Time to check one signature."""
 
 
 _Number = Annotated[int, Strict()]
@@ -228,7 +217,7 @@ class Scenario(Table):
     workload: Workload = Field(default_factory=Workload)
     """Transactions."""
     compute: Compute = Field(default_factory=Compute)
-    """What signatures cost."""
+    """What computing costs."""
     fault: tuple[Fault, ...] = ()
     """What goes wrong, and when."""
     expect: Expect = Field(default_factory=Expect)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.account import Account, Lateness, decode_account, encode_account, total
+from node.cpu import Work
 
 latenesses_us = st.lists(st.integers(-5, 10**8) | st.integers(-5, 2_000), max_size=300)
 shares = st.integers(1, 100)
@@ -71,6 +72,7 @@ FIRST = Account(
     verifications=10,
     refused={"replayed": 1},
     affected={0: 5, 2: 1},
+    work=Work(sign_ns=1, verify_ns=2, hash_ns=3, execute_ns=4, undone_ns=5, messages=6, queued_ns=70, queued_max_ns=30),
     resent=4,
     outages=[(5, 6)],
     cpu_s=1.5,
@@ -80,6 +82,7 @@ SECOND = Account(
     verifications=1,
     refused={"replayed": 2, "malformed": 1},
     affected={2: 3},
+    work=Work(sign_ns=10, messages=20, queued_ns=40, queued_max_ns=40),
     resent=1,
     outages=[(1, 2), (7, 8)],
     cpu_s=0.25,
@@ -92,6 +95,9 @@ def test_a_total_adds_everything_up_and_takes_the_most_memory() -> None:
         verifications=11,
         refused={"replayed": 3, "malformed": 1},
         affected={0: 5, 2: 4},
+        work=Work(
+            sign_ns=11, verify_ns=2, hash_ns=3, execute_ns=4, undone_ns=5, messages=26, queued_ns=110, queued_max_ns=40
+        ),
         resent=5,
         outages=[(5, 6), (1, 2), (7, 8)],
         cpu_s=1.75,

@@ -14,6 +14,7 @@ from network.plan import MatrixPlan, Outage
 from network.stack import Conditions, Draws, Strike
 from network.timetable import Timetable
 from node.brief import Brief, brief_for, pack, unpack
+from node.cpu import Cpu
 from node.terms import Terms
 
 N = 4
@@ -30,8 +31,7 @@ TERMS = Terms(
     transaction_bytes=200,
     block_max_bytes=1_000_000,
     signatures="ed25519",
-    sign_ns=20_000,
-    verify_ns=50_000,
+    cpu=Cpu(sign_ns=20_000, verify_ns=50_000, verification="batch", batch_ns=25_000, hash_ps_per_byte=1_300),
     conditions=Conditions(
         draws=Draws("normal", 2.0, 0.5),
         processing_ns_per_hop=7,

@@ -14,8 +14,9 @@ from consensus.protocols.hotstuff import HotStuff
 from consensus.types import ReplicaId
 from network.realtime import RealTimeClock
 from node.contract import Contract, ProtocolError
+from node.cpu import Cpu
 from node.guard import PATIENCE, PATIENCE_S, Guard, patience_s
-from node.host import Cpu, Host
+from node.host import Host
 from node.keys import Modelled, Notary
 from node.store import MemoryStore
 from node.trace import Trace

@@ -19,7 +19,8 @@ from network.channel import Propagation
 from network.clock import VirtualClock
 from network.plan import MatrixPlan
 from node.contract import Contract
-from node.host import Cpu, Host
+from node.cpu import Cpu, Work
+from node.host import Host
 from node.keys import Modelled, Notary
 from node.store import MemoryStore
 from node.trace import Observer, Trace
@@ -216,7 +217,7 @@ def test_a_certificate_costs_only_the_votes_that_did_not_come_alone() -> None:
 
 
 def test_signatures_of_long_ago_cost_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.host._SIGNATURES_REMEMBERED", 1)
+    monkeypatch.setattr("node.cpu._SIGNATURES_REMEMBERED", 1)
     script = at_start(*(Send(ReplicaId(1), message) for message in (VOTE, VOTE, OTHER, VOTE, VOTE)))
     stage = Theatre(script, cpu=Cpu(verify_ns=10)).run()
     assert [now_ns for now_ns, _, _ in stage.told(1, "receive")] == [110, 110, 120, 120, 120]
@@ -295,3 +296,92 @@ def test_a_crash_frees_the_cpu() -> None:
     stage = Theatre(at_start(Broadcast(VOTE)), cpu=Cpu(sign_ns=900), down={0: [(50, 60)]}).run()
     assert stage.told(0, "start") == [(0, {}), (60, {})]
     assert stage.told(1, "receive") == [(60 + 900 + 100, 0, VOTE)]
+
+
+# What else a CPU does
+
+
+def payload_block(height: int, transactions: int) -> Block:
+    return Block(GENESIS.id, Height(height), View(height), ReplicaId(0), Payload(0, transactions, 0))
+
+
+def test_a_burst_takes_the_sum_and_each_waits_for_all_before_it() -> None:
+    """Six messages arrive at 100: the last has waited for five."""
+    votes = [Vote("vote", View(i), Height(1), GENESIS.id) for i in range(6)]
+    stage = Theatre(at_start(*(Send(ReplicaId(1), vote) for vote in votes)), cpu=Cpu(verify_ns=40)).run()
+    assert [now_ns for now_ns, _, _ in stage.told(1, "receive")] == [140, 180, 220, 260, 300, 340]
+    work = stage.hosts[1].processor.work(10_000)
+    assert work == Work(verify_ns=240, messages=6, queued_ns=40 * (1 + 2 + 3 + 4 + 5), queued_max_ns=200)
+    assert work.busy_ns == 240
+    # What is not done by then is not counted.
+    assert stage.hosts[1].processor.work(150).busy_ns == 50
+
+
+def test_sender_and_receiver_each_hash_what_is_sent_by_its_size() -> None:
+    block = Block(GENESIS.id, Height(1), View(1), ReplicaId(0), Payload(0, 4, 1_000_000))
+    certificate = QuorumCertificate(View(0), (), (), "vote", Height(0), GENESIS.id)
+    stage = Theatre(at_start(Broadcast(Proposal(block, certificate))), cpu=Cpu(hash_ps_per_byte=1_500)).run(10**7)
+    (sent,) = [event for event in stage.tape.events if event[0] == "sent"]
+    cost_ns = sent[2] - sent[1]
+    assert 1_500_000 < cost_ns < 1_500_600
+    assert [now_ns for now_ns, _, _ in stage.told(1, "receive")] == [cost_ns + DELAY_NS + cost_ns]
+    assert stage.hosts[0].processor.work(10**7) == Work(hash_ns=cost_ns)
+    assert stage.hosts[1].processor.work(10**7) == Work(hash_ns=cost_ns, messages=1)
+
+
+def executes(*effects: Effect) -> Callable[[Event], Sequence[Effect]]:
+    """Commits four transactions and three at once, in the middle of other things, when it hears of `VOTE`."""
+    commits = Committed(payload_block(1, 4)), Committed(payload_block(2, 3))
+    return lambda event: (*commits, *effects) if event[0] == "receive" and event[3] == VOTE else ()
+
+
+def test_a_commit_has_the_time_at_which_it_was_decided_and_what_it_causes_leaves_before_it_is_executed() -> None:
+    stage = Theatre(
+        at_start(Send(ReplicaId(1), VOTE)), executes(Send(ReplicaId(2), OTHER)), cpu=Cpu(execute_ns=10)
+    ).run()
+    assert [event for event in stage.tape.events if event[0] == "committed"] == [("committed", 100, 1)] * 2
+    assert stage.tape.events[-1] == ("sent", 100, 100, 1, [200])
+    assert stage.hosts[1].processor.work(10_000) == Work(execute_ns=70, messages=1)
+
+
+def test_executing_delays_the_next_message_the_next_timer_and_ones_own_words() -> None:
+    script = executes(Send(ReplicaId(1), OTHER), SetTimer("t", 30))
+    stage = Theatre(at_start(Send(ReplicaId(1), VOTE), Send(ReplicaId(1), OTHER)), script, cpu=Cpu(execute_ns=10)).run()
+    assert stage.logs[1][1:] == [
+        ("receive", 100, 0, VOTE),
+        ("receive", 170, 1, OTHER),
+        ("receive", 170, 0, OTHER),
+        ("fire", 170, "t"),
+    ]
+    assert stage.hosts[1].processor.work(10_000).queued_max_ns == 70
+
+
+def test_a_crash_while_executing_frees_the_cpu_and_loses_ones_own_words() -> None:
+    script = executes(Send(ReplicaId(1), OTHER))
+    stage = Theatre(at_start(Send(ReplicaId(1), VOTE)), script, cpu=Cpu(execute_ns=10), down={1: [(120, 130)]}).run()
+    assert stage.logs[1] == [("start", 0, {}), ("receive", 100, 0, VOTE), ("start", 130, {})]
+    work = stage.hosts[1].processor.work(10_000)
+    assert (work.execute_ns, work.undone_ns, work.busy_ns) == (70, 50, 20)
+    # Not yet done, the commits stay what they were.
+    assert [event for event in stage.tape.events if event[0] == "committed"] == [("committed", 100, 1)] * 2
+
+
+def test_a_crash_before_executing_leaves_nothing_to_execute_after_the_restart() -> None:
+    """Signing takes beyond the crash: the event is cut off before its blocks are executed."""
+    script = executes(Broadcast(OTHER))
+    stage = Theatre(
+        at_start(Send(ReplicaId(1), VOTE)), script, cpu=Cpu(sign_ns=30, execute_ns=10), down={1: [(140, 150)]}
+    ).run()
+    work = stage.hosts[1].processor.work(10_000)
+    assert (work.sign_ns, work.execute_ns, work.undone_ns) == (30, 0, 20)
+    assert stage.logs[1][-1] == ("start", 150, {})
+
+
+def test_a_committee_of_one_goes_on_when_executing_is_all_that_takes_time() -> None:
+    def script(event: Event) -> Sequence[Effect]:
+        return Committed(payload_block(1, 1)), Send(ReplicaId(0), VOTE)
+
+    stage = Theatre(script, cpu=Cpu(execute_ns=1_000))
+    stage.hosts[0].contract.n = 1
+    heard = stage.run(20_000).told(0, "receive")
+    assert heard[:3] == [(1_000, 0, VOTE), (2_000, 0, VOTE), (3_000, 0, VOTE)]

@@ -507,3 +507,50 @@ def test_what_real_nodes_cannot_have(key, value, sentence):
 def test_what_real_nodes_can_have(broker):
     made = make_scenario({**LABORATORY, "mqtt": {"broker": broker, "time_scale": 10, "lateness_budget_ms": 2.5}})
     assert (made.mqtt.broker, made.mqtt.time_scale) == (broker, 10)
+
+
+# -- computing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        (
+            'preset = "sever"',
+            '40: compute.preset = "sever": must be one of "server", "radiation_hardened", did you mean "server"?',
+        ),
+        ("preset = 3", '40: compute.preset = 3: must be one of "server", "radiation_hardened"'),
+        (
+            'verification = "batched"',
+            '40: compute.verification = "batched": must be one of "single", "batch", "aggregate", did you mean "batch"?',
+        ),
+        ("sign_us = -1", "40: compute.sign_us = -1: must be 0 µs or more"),
+        ("hash_us_per_mb = inf", "40: compute.hash_us_per_mb = inf: must be 0 µs or more"),
+        ('execute_us = "fast"', '40: compute.execute_us = "fast": must be a number, 0 µs or more'),
+        ("batch_us = 3", '40: compute.batch_us = 3: belongs to verification = "batch", not to verification = "single"'),
+        (
+            'preset = "server"\nverification = "batch"\naggregate_us = 3',
+            '42: compute.aggregate_us = 3: belongs to verification = "aggregate", not to verification = "batch"',
+        ),
+        (
+            'verification = "batch"\nbatch_base_us = 3',
+            '39: compute.batch_us: missing; verification = "batch" needs it, or a preset',
+        ),
+        (
+            'verification = "aggregate"\naggregate_us = 3',
+            '39: compute.aggregate_base_us: missing; verification = "aggregate" needs it, or a preset',
+        ),
+        ("hash_us_per_bm = 3", '40: compute.hash_us_per_bm: unknown key, did you mean "hash_us_per_mb"?'),
+    ],
+)
+def test_computing_costs_what_it_can(tmp_path, keys, sentence):
+    assert problems(tmp_path, ORBIT + "[compute]\n" + keys) == (sentence,)
+
+
+def test_a_preset_of_no_table_is_a_mistake_and_no_crash(tmp_path):
+    text = "compute = 7\n" + ORBIT
+    assert problems(tmp_path, text) == ("1: compute = 7: must be a table of keys",)
+    assert problems(tmp_path, ORBIT + "[compute]\npreset = [1]\nverification = {}") == (
+        '40: compute.preset = [1]: must be one of "server", "radiation_hardened"',
+        '41: compute.verification = {}: must be one of "single", "batch", "aggregate"',
+    )

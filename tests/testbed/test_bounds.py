@@ -425,7 +425,7 @@ def block_check(protocol: str, delay_ns: IntArray, **tables: Any) -> str:
 REASONS: dict[str, tuple[Callable[[], str], str]] = {
     "random delays under load": (
         lambda: random_delays("pbft", compute={"signatures": "modelled", "sign_us": 50, "verify_us": 130}),
-        "signing and verifying take time",
+        "computing takes time",
     ),
     "random delays and losses": (
         lambda: random_delays("pbft", fault=[{"kind": "loss", "target": "replica/3", "window_s": [0.0], "rate": 0.5}]),

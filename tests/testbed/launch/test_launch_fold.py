@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from node.account import Account, encode_account
 from node.carrier import domain
+from node.cpu import Work
 from node.process import HandIn
 from node.signing import SigningKey
 from node.spool import Spool
@@ -40,6 +41,7 @@ def in_virtual_time(protocol: str, **options: Any) -> tuple[Result, Spools]:
         return spooled(protocol, [*CRASHES, SLOW], mqtt={"time_scale": SCALE}, **options)
 
 
+MS = 1_000_000
 WINDOWS_DOWN: list[list[tuple[int, int | None]]] = [
     [],
     [],
@@ -163,6 +165,25 @@ def test_real_signatures_are_verified_with_the_keys_of_the_run() -> None:
     assert check(folded(spools, gathered(virtual, spools, members=members)), "certificate soundness")
     others = members[1:] + members[:1]
     assert not check(folded(spools, gathered(virtual, spools, members=others)), "certificate soundness")
+
+
+def test_what_nodes_computed_is_told_replica_by_replica(honest: Run) -> None:
+    """Replica 1 was started twice: its work is that of both incarnations."""
+    virtual, spools = honest
+    everything = gathered(virtual, spools)
+    first = Work(sign_ns=5 * MS, verify_ns=90 * MS, undone_ns=25 * MS, messages=3, queued_ns=60 * MS, queued_max_ns=MS)
+    again = Work(execute_ns=50 * MS, messages=1, queued_max_ns=2 * MS)
+    for replica, works in enumerate(([again], [first, again], [Work()], [])):
+        collection = everything.collections[replica]
+        assert collection.hand_in is not None
+        accounts = [encode_account(Account(work=work)) for work in works]
+        collection.hand_in = HandIn(collection.hand_in.records, accounts)
+    report = folded(spools, everything).report
+    duration_ms = DURATION_S * 1e3
+    assert report["compute"]["busiest"] == {"replica": 1, "utilisation": round(120 / duration_ms, 6)}
+    assert report["compute"]["utilisation"]["mean"] == pytest.approx(170 / duration_ms / 4, abs=1e-6)
+    assert report["compute"]["queueing_ms"] == {"count": 5, "mean": 12.0, "max": 2.0}
+    assert report["compute"]["work_ms"] == {"sign": 5, "verify": 90, "hash": 0, "execute": 100, "undone": 25}
 
 
 def test_the_engine_says_what_the_nodes_counted(honest: Run) -> None:
