@@ -19,17 +19,31 @@ from consensus.types import BlockId, Height, ReplicaId, View
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Payload(msgspec.Struct, frozen=True, array_like=True):
-    """Transactions `first` .. `first + count - 1` of the workload, `size_bytes` long together."""
+Span = tuple[int, int, int]
+"""(lane, first, count): transactions `first` .. `first + count - 1` of those that entered at replica `lane`."""
+
+
+class Payload(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Transactions `first` .. `first + count - 1` of the chain, `size_bytes` long together.
+
+    Without clients the chain's order is the order of arrival. Where transactions enter at replicas, `lanes` says which
+    they are: a span of every lane that the chain has drawn from so far, by ascending lane, also where this payload
+    takes none. So a child continues where its parent ended, on whatever branch.
+    """
 
     first: int
     count: int
     size_bytes: int
+    lanes: tuple[Span, ...] = ()
 
     @property
     def end(self) -> int:
         """The first transaction that is not in this payload."""
         return self.first + self.count
+
+    def emptied(self) -> Payload:
+        """What stands in this payload's place and takes nothing."""
+        return Payload(self.first, 0, 0, tuple((lane, first, 0) for lane, first, _ in self.lanes))
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True, dict=True):

@@ -20,6 +20,7 @@ from node.host import Host
 from node.keys import Ed25519, Modelled, Notary
 from node.store import MemoryStore, NoStore
 from node.trace import Observer, Trace
+from testbed.clients import clients_of, intake_of, lanes_of
 from testbed.faults import crashes_of, windows_down
 from testbed.terms import terms_of
 from testbed.watch import Watch, watch_run
@@ -59,18 +60,19 @@ def assemble(
     contract = Contract(name, protocol, n)
     make_scheme = Ed25519.derived if terms.signatures == "ed25519" else Modelled
     notary = Notary(make_scheme(n, seed_bytes(terms.seed, "keys")), DOMAIN)
-    mempool = terms.mempool()
+    lanes = lanes_of(scenario, n) if scenario.client else None
+    mempool = terms.mempool() if lanes is None else lanes
     watch = watch_run(sky, protocol, terms, mempool, notary)
     deeds = Counter[int]()
-    clock, trace = VirtualClock(), Trace([*watch.observers(), *observers])
-    channel, struck = channels(terms.conditions, sky.plan, terms.chance)
+    clock, trace = VirtualClock(), Trace([*watch.observers(), *(() if lanes is None else (lanes,)), *observers])
+    channel, struck = channels(terms.conditions, sky.whole_plan, terms.chance)
     down = [windows_down(windows) for windows in crashes_of(scenario, sky)]
     restarts = any(end_ns is not None for windows in down for _, end_ns in windows)
     store_class = MemoryStore if restarts else NoStore
     hosts = [
         Host(
             ReplicaId(i),
-            terms.spawner(protocol, ReplicaId(i), mempool, deeds),
+            terms.spawner(protocol, ReplicaId(i), mempool.payloads(ReplicaId(i)), deeds),
             clock=clock,
             notary=notary,
             store=store_class(),
@@ -81,9 +83,12 @@ def assemble(
         )
         for i in range(n)
     ]
-    bus = VirtualBus(clock, channel, [host.deliver for host in hosts])
+    intake = None if lanes is None else intake_of(scenario, lanes, hosts, clock, trace)
+    bus = VirtualBus(clock, channel, [host.deliver for host in hosts] if intake is None else intake.receivers)
     for host in hosts:
         host.attach(bus)
+    if intake is not None:
+        intake.open(bus, clients_of(scenario, sky.whole_plan, n))
     for host in hosts:
         host.power_on()
     return Machine(watch, clock, hosts, notary, struck, deeds)

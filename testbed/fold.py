@@ -17,6 +17,7 @@ from testbed.faults import FaultEffect
 from testbed.ledger import NEVER
 from testbed.metrics import BlockMetrics
 from testbed.result import SCHEMA, Result
+from testbed.throughput import workload_report, workload_warnings
 from testbed.units import seconds
 from testbed.watch import Watch
 
@@ -63,6 +64,8 @@ def fold(watch: Watch, account: Account) -> Result:
     bound, predictions = compare(watch, metrics, account.reached_ns)
     for name, prediction in predictions.items():
         consensus[name] |= {"predicted": prediction["predicted"]}
+    network = _network(watch, account, links)
+    workload = workload_report(metrics, watch.mempool, account.reached_ns, network["bytes"])
     report = {
         "schema": SCHEMA,
         "quorbit": version("quorbit"),
@@ -74,7 +77,8 @@ def fold(watch: Watch, account: Account) -> Result:
         "safety": _safety(watch, account, bound["check"]),
         "consensus": consensus,
         "propagation": metrics.propagation(),
-        "network": _network(watch, account, links),
+        "network": network,
+        "workload": workload,
         "bound": {**bound, **predictions},
         "faults": [
             {
@@ -86,7 +90,7 @@ def fold(watch: Watch, account: Account) -> Result:
             }
             for fault in account.effects
         ],
-        "warnings": [*watch.warnings, *account.warnings],
+        "warnings": [*watch.warnings, *account.warnings, *workload_warnings(workload)],
     }
     return Result(finite(report), _blocks(metrics, ledger), _arrivals(ledger), _links(links), scenario.toml())
 

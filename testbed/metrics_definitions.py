@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from testbed.workload_definitions import WORKLOAD
+
 PROPOSAL = (
     "A block's time starts when its proposer's host takes the proposal, before signing. The base is the replicas that "
     "are honest and up at that instant, the proposer among them at 0. A percentile of m values is the ⌈p·m⌉-th "
@@ -125,7 +127,7 @@ DEFINITIONS = (
         "consensus.transaction_latency_ms",
         "summary",
         "ms",
-        "A transaction's arrival to the commit of its block at the median replica.",
+        "A transaction's submission to the commit of its block at the median replica, of those that became final.",
     ),
     Definition(
         "consensus.leader_share_gini",
@@ -162,6 +164,7 @@ DEFINITIONS = (
     Definition("network.busiest_links", "array", "", "The ten directed links that carried the most bytes."),
     Definition("network.drops", "object", "", "Messages that never arrived, by reason."),
     Definition("network.rejected", "object", "", "Messages that arrived and were rejected, by reason."),
+    *(Definition(f"workload.{key}", *more) for key, *more in WORKLOAD),
     Definition("bound.blocks", "integer", "", "Final blocks with a bound; what needs a lost route has none."),
     Definition(
         "bound.finality_ms",
@@ -186,6 +189,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "text or null": {"type": ["string", "null"]},
     "boolean": {"type": "boolean"},
+    "boolean or null": {"type": ["boolean", "null"]},
     "object": {"type": "object"},
     "array": {"type": "array"},
     "summary": {"anyOf": [{"$ref": "#/$defs/summary"}, {"type": "null"}]},

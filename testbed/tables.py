@@ -18,6 +18,7 @@ from network.plan import UNREACHABLE, IntArray
 STATION_NUMBERS: Final = ("latitude_deg", "longitude_deg", "altitude_m", "elevation_mask_deg")
 _STATION_REQUIRED = ("name", "latitude_deg", "longitude_deg")
 _NS_PER_MS = 1_000_000
+_ETERNITY_S = 1e9
 
 Row: TypeAlias = tuple[int, list[str]]
 """A line number, from 1, and the cells on that line without surrounding spaces."""
@@ -48,6 +49,34 @@ class DelayMatrix:
         row = {label: index for index, label in enumerate(self.labels)}
         chosen = np.array([row[label] for label in labels], dtype=np.intp)
         return self.delay_ns[np.ix_(chosen, chosen)]
+
+
+@dataclass(frozen=True, eq=False)
+class Transactions:
+    """Transactions by the time they are submitted: int64[transactions] each, times ascending."""
+
+    at_ns: IntArray
+    size_bytes: IntArray
+
+
+def read_transactions(path: Path, default_bytes: int) -> Transactions:
+    """A CSV with a column at_s and, if wanted, bytes: one line for each transaction, in any order."""
+    (header_line, header), *rows = _read(path)
+    if "at_s" not in header:
+        raise TableError(path, header_line, f"needs a column at_s; it has {', '.join(header)}")
+    found = np.empty((len(rows), 2), dtype=np.int64)
+    for number, (line, cells) in enumerate(rows):
+        if len(cells) > len(header):
+            raise TableError(path, line, f"has {len(cells)} cells under {len(header)} column names")
+        row = dict(zip(header, cells, strict=False))
+        at_s, size = _number_or_text(row["at_s"]), row.get("bytes", "")
+        if isinstance(at_s, str) or not 0 <= at_s < _ETERNITY_S:
+            raise TableError(path, line, f'at_s "{row["at_s"]}" must be a number of seconds, 0 or more')
+        if size and not (size.isdecimal() and 0 < int(size) < 1 << 40):
+            raise TableError(path, line, f'bytes "{size}" must be a whole number, 1 or more')
+        found[number] = round(at_s * 1e9), int(size or default_bytes)
+    in_order = found[np.argsort(found[:, 0], kind="stable")]
+    return Transactions(in_order[:, 0].copy(), in_order[:, 1].copy())
 
 
 def read_stations(path: Path) -> list[tuple[int, dict[str, Any]]]:

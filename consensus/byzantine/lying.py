@@ -36,7 +36,7 @@ class Equivocate(Byzantine):
         block = proposed_block(words.message)
         if block is None or not block.payload.count:
             return (words,)
-        other = rewritten(words.message, block=_with_payload(block, Payload(block.payload.first, 0, 0)))
+        other = rewritten(words.message, block=_with_payload(block, block.payload.emptied()))
         return self._split(words, other)
 
     def _split(self, words: Send | Broadcast, other: Message) -> Iterator[Effect]:

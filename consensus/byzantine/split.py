@@ -28,6 +28,8 @@ def all_but_last(payloads: Payloads) -> Payloads:
         found = payloads(now_ns, max_bytes, parent)
         if not found.count:
             return found
+        if found.lanes:
+            return payloads(now_ns, found.size_bytes - 1, parent)
         return Payload(found.first, found.count - 1, found.size_bytes - found.size_bytes // found.count)
 
     return fewer

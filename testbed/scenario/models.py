@@ -23,15 +23,14 @@ from testbed.scenario.quantities import (
     Instant,
     MicrosecondsOrZero,
     Milliseconds,
-    PerSecond,
     Positive,
     PositiveShare,
     Seed,
     Text,
-    WholeOrZero,
     mistake,
 )
 from testbed.scenario.space import GroundStation, Network, Shell
+from testbed.scenario.workload import Client, Workload
 
 DEFAULT_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """The start of a scenario that has no element sets and names none."""
@@ -93,17 +92,6 @@ class Committee(Table):
     """How many replicas; everyone there when left out."""
     weight: Positive = 1.0
     """Share of hash power of each replica of the block under longest_chain; elsewhere every replica has one vote."""
-
-
-class Workload(Table):
-    """Transactions that arrive for ordering."""
-
-    transactions_per_s: PerSecond = 1000.0
-    """Mean rate of Poisson arrivals, over all clients."""
-    transaction_bytes: Count = 250
-    """Size of each transaction."""
-    block_max_bytes: WholeOrZero = 1_000_000
-    """The most bytes of transactions that a block carries."""
 
 
 class Compute(Table):
@@ -227,6 +215,8 @@ class Scenario(Table):
     """Links, rates and delays."""
     workload: Workload = Field(default_factory=Workload)
     """Transactions."""
+    client: tuple[Client, ...] = ()
+    """Who submits them, and from where; without clients they are known to every replica as they arrive."""
     compute: Compute = Field(default_factory=Compute)
     """What signatures cost."""
     fault: tuple[Fault, ...] = ()
