@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from consensus.messages import GENESIS, Block, Payload, Span
+from consensus.messages import GENESIS, AnyPayload, Block, LanePayload, Span
 from consensus.replica import Payloads
 from consensus.types import ReplicaId
 from node.trace import Observer
@@ -90,7 +90,7 @@ class Lanes(Observer):
         self.drops = Counter[str]()
         self._max_bytes = max_bytes
         self._heard: list[dict[int, Heard]] = [{} for _ in range(n)]
-        self._final: list[Payload] = [GENESIS.payload] * n
+        self._final: list[AnyPayload] = [GENESIS.payload] * n
         self._submitted_ns = array("q")
         self._lost_ns = array("q")
 
@@ -135,7 +135,7 @@ class Lanes(Observer):
         """See `Pool.payloads`."""
         return partial(self._payload, me)
 
-    def _payload(self, me: ReplicaId, now_ns: int, max_bytes: int, parent: Block) -> Payload:
+    def _payload(self, me: ReplicaId, now_ns: int, max_bytes: int, parent: Block) -> LanePayload:
         """What `me` may put into a child of `parent`, oldest first by when it entered, then by lane."""
         begins = {lane: first + count for lane, first, count in parent.payload.lanes}
         ready: dict[int, tuple[int, int]] = {me: (begins.get(me, 0), len(self.lanes[me]))}
@@ -149,7 +149,7 @@ class Lanes(Observer):
             first = begins.get(lane, 0)
             spans.append((lane, first, ends.get(lane, first) - first))
         count = sum(count for _, _, count in spans)
-        return Payload(parent.payload.end, count, self._size(spans), tuple(spans))
+        return LanePayload(parent.payload.end, count, self._size(spans), tuple(spans))
 
     def _oldest(self, ready: Ready, max_bytes: int) -> dict[int, int]:
         """How far along each lane the oldest transactions reach that fit together."""
@@ -193,7 +193,7 @@ class Lanes(Observer):
 
     # Whoever watches asks
 
-    def valid(self, payload: Payload, parent: Block, now_ns: int) -> bool:
+    def valid(self, payload: AnyPayload, parent: Block, now_ns: int) -> bool:
         """See `Pool.valid`. Every lane goes on where the parent's ended, with what had entered at its replica."""
         before = {lane: first + count for lane, first, count in parent.payload.lanes}
         named = [lane for lane, _, _ in payload.lanes]
@@ -218,14 +218,14 @@ class Lanes(Observer):
         """See `Pool.lost`."""
         return bisect_right(self._lost_ns, now_ns)
 
-    def arrivals_ns(self, payload: Payload) -> array[int]:
+    def arrivals_ns(self, payload: AnyPayload) -> array[int]:
         """See `Pool.arrivals_ns`; lane by lane."""
         times_ns = array("q")
         for lane, first, count in payload.lanes:
             times_ns += self.lanes[lane].submitted_ns[first : first + count]
         return times_ns
 
-    def entries_ns(self, payload: Payload) -> array[int]:
+    def entries_ns(self, payload: AnyPayload) -> array[int]:
         """See `Pool.entries_ns`."""
         times_ns = array("q")
         for lane, first, count in payload.lanes:
@@ -236,7 +236,7 @@ class Lanes(Observer):
         return sum(self.lanes[lane].bytes_of(first, first + count) for lane, first, count in spans)
 
 
-def end_of(payload: Payload, lane: int) -> int:
+def end_of(payload: AnyPayload, lane: int) -> int:
     """How many of a lane's transactions a chain has taken once it ends with this payload."""
     place = bisect_left(payload.lanes, (lane,))
     if place == len(payload.lanes) or payload.lanes[place][0] != lane:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Protocol
 
-from consensus.messages import Block, Payload
+from consensus.messages import AnyPayload, Block, Payload
 from consensus.replica import Payloads
 from consensus.types import ReplicaId
 
@@ -33,7 +33,7 @@ class Pool(Protocol):
     def payloads(self, me: ReplicaId) -> Payloads:
         """Where replica `me` gets its payloads from."""
 
-    def valid(self, payload: Payload, parent: Block, now_ns: int) -> bool:
+    def valid(self, payload: AnyPayload, parent: Block, now_ns: int) -> bool:
         """Whether a payload proposed at `now_ns` was submitted by then and follows on its parent's."""
 
     def arrived(self, now_ns: int) -> int:
@@ -42,10 +42,10 @@ class Pool(Protocol):
     def lost(self, now_ns: int) -> int:
         """How many of them were lost by then on their way to a mempool; not those that one refused."""
 
-    def arrivals_ns(self, payload: Payload) -> Sequence[int]:
+    def arrivals_ns(self, payload: AnyPayload) -> Sequence[int]:
         """When each transaction of a payload was submitted."""
 
-    def entries_ns(self, payload: Payload) -> Sequence[int]:
+    def entries_ns(self, payload: AnyPayload) -> Sequence[int]:
         """When each of them was in a replica's mempool, in the same order."""
 
 
@@ -76,7 +76,7 @@ class Mempool:
         """See `Pool.lost`: nothing has far to go."""
         return 0
 
-    def arrivals_ns(self, payload: Payload) -> list[int]:
+    def arrivals_ns(self, payload: AnyPayload) -> list[int]:
         """When each transaction of a payload arrived."""
         return self._arrivals_ns[payload.first : payload.end]
 
@@ -89,7 +89,7 @@ class Mempool:
         count = max(0, min(self.arrived(now_ns) - first, room))
         return Payload(first, count, count * self._transaction_bytes)
 
-    def valid(self, payload: Payload, parent: Block, now_ns: int) -> bool:
+    def valid(self, payload: AnyPayload, parent: Block, now_ns: int) -> bool:
         """Whether a payload proposed at `now_ns` was submitted by then and follows on its parent's."""
         return (
             payload.first == parent.payload.end

@@ -11,7 +11,7 @@ import msgspec
 
 from consensus.byzantine.wrapper import Byzantine, Part, proposed_block, rewritten
 from consensus.effects import Broadcast, Effect, Send
-from consensus.messages import Block, Message, Payload, QuorumCertificate, Vote
+from consensus.messages import AnyPayload, Block, Message, QuorumCertificate, Vote
 from consensus.types import BlockId, Height, ReplicaId, View
 
 K = TypeVar("K")
@@ -189,7 +189,7 @@ def _ahead(adversary: Byzantine, words: Send | Broadcast, ahead: Iterable[int]) 
             yield from adversary.tell_others(words, rewritten(words.message, view=View(view + more)))
 
 
-def _with_payload(block: Block, payload: Payload) -> Block:
+def _with_payload(block: Block, payload: AnyPayload) -> Block:
     return Block(block.parent, block.height, block.view, block.proposer, payload)
 
 
