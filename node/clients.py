@@ -25,6 +25,7 @@ Aim = Callable[[int], int]
 
 KINDS = TRANSACTION, BATCH, REQUEST = "transaction", "batch", "batch_request"
 """What is counted beside consensus messages."""
+_REASONS = {int(drop): drop.name.lower() for drop in Drop}
 BATCH_BYTES = 16
 """What a batch says beside its transactions: whose they are, and the number of the first."""
 REQUEST_BYTES = 24
@@ -99,8 +100,9 @@ class Intake:
         self._lanes.submit(now_ns)
         transaction = Transaction(now_ns, size_bytes)
         due_ns = self._carry(client, aim(now_ns), TRANSACTION, size_bytes, transaction, now_ns)
-        if due_ns[0] < 0:
-            self._lanes.lose(Drop(due_ns[0]).name.lower(), now_ns)
+        reason = _REASONS.get(int(due_ns[0]))
+        if reason is not None:
+            self._lanes.lose(reason, now_ns)
         self._await(client, stream, aim)
 
     # Replicas

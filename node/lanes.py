@@ -56,11 +56,6 @@ class Heard:
         self.asked_ns: int | None = None
         """When it last asked for what it lacks."""
 
-    @property
-    def end(self) -> int:
-        """The first transaction after all that it has."""
-        return self._stretches[-1][1]
-
     def add(self, first: int, end: int) -> None:
         """It has transactions `first` to `end - 1`."""
         last = self._stretches[-1]
@@ -109,7 +104,7 @@ class Lanes(Observer):
         """One arrives at a replica; whether there is room for it."""
         lane = self.lanes[replica]
         if self._max_bytes is not None:
-            waiting = lane.bytes_of(end_of(self._final[replica], replica), len(lane))
+            waiting = lane.bytes_of(min(end_of(self._final[replica], replica), len(lane)), len(lane))
             if waiting + size_bytes > self._max_bytes:
                 self.drops["mempool_full"] += 1
                 return False
@@ -233,7 +228,7 @@ class Lanes(Observer):
         return times_ns
 
     def _size(self, spans: tuple[Span, ...] | list[Span]) -> int:
-        return sum(self.lanes[lane].bytes_of(first, first + count) for lane, first, count in spans)
+        return sum(self.lanes[lane].bytes_of(first, first + count) for lane, first, count in spans if count)
 
 
 def end_of(payload: AnyPayload, lane: int) -> int:

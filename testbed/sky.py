@@ -131,8 +131,8 @@ def _cut_off_clients(scenario: Scenario, whole_plan: Plan, n: int) -> Iterator[s
     for number, client in enumerate(scenario.client):
         replica = client.replica
         if not reachable[n + number, slice(n) if replica is None else slice(replica, replica + 1)].any():
-            whom = "no replica" if replica is None else f"not replica {replica}"
-            yield f"client[{number}] at {client.at} reaches {whom} at the start"
+            deed = "reaches no replica" if replica is None else f"does not reach replica {replica}"
+            yield f"client[{number}] at {client.at} {deed} at the start"
 
 
 def _fault_mistakes(scenario: Scenario, directory: Directory) -> Iterator[Mistake]:
