@@ -151,7 +151,7 @@ def _add_goodput(table: Table, report: Mapping[str, Any]) -> None:
     table.add_row(
         "throughput",
         f"{number(consensus['transactions_per_s'])} of {number(workload['submitted_per_s'])} transactions/s, "
-        f"{_megabytes(workload['goodput_bytes_per_s'])}/s{share}",
+        f"{number(workload['goodput_bytes_per_s'] / 1e6)} MB/s{share}",
     )
     if workload["dropped"]:
         dropped = ", ".join(f"{number(count)} {reason}" for reason, count in workload["dropped"].items())

@@ -34,7 +34,8 @@ class Client(Table):
     at: Text
     """An endpoint: sat/SHELL/PLANE/INDEX, gs/NAME, net/NAME, or, in a laboratory, the place of a replica, lab/0."""
     to: Text = "nearest"
-    """nearest, the replica with the least delay when the transaction is sent, or one of them, such as replica/3."""
+    """nearest, the replica with the least delay when the transaction is sent, be it up or not; or one of them, such as
+    replica/3."""
     transactions_per_s: Positive | None = None
     """Mean rate of Poisson arrivals."""
     trace: DataFile | None = None

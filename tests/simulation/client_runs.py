@@ -23,12 +23,14 @@ class Diary(Observer):
         self.sent: list[tuple[int, int, int | None, str, int]] = []
         self.blocks: dict[bytes, Block] = {}
         self.final: dict[int, Block] = {}
+        self.proposals: list[tuple[int, Block]] = []
 
     def carried(self, now_ns: int, source: int, target: int | None, kind: str, size_bytes: int, due_ns: Any) -> None:
         self.sent.append((now_ns, source, target, kind, size_bytes))
 
     def proposed(self, now_ns: int, replica: int, block: Block, message: Any) -> None:
         self.blocks[block.id] = block
+        self.proposals.append((now_ns, block))
 
     def committed(self, now_ns: int, replica: int, block: Block) -> None:
         self.final[block.height] = block

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from consensus.messages import AnyPayload, Block, LanePayload
+from consensus.protocols import protocol_names
 from consensus.protocols.pbft import Pbft
 from consensus.replica import Payloads, Seat
 from node.chance import numpy_random
@@ -124,6 +125,28 @@ def test_the_nearest_replica_changes_as_satellites_pass() -> None:
     assert result.report["network"]["link_transmissions"] >= len(chosen) - result.report["network"]["drops"].get(
         "no_route", 0
     )
+
+
+@pytest.mark.parametrize("protocol", protocol_names())
+def test_every_protocol_orders_what_clients_send(protocol: str) -> None:
+    consensus = {"parameters": {"block_interval_s": 0.2, "confirmations": 3}} if protocol == "longest_chain" else {}
+    clients = [{"at": f"lab/{place}", "transactions_per_s": 50} for place in range(6)]
+    result, diary = run(clients, n=6, protocol=protocol, duration_s=3, consensus=consensus)
+    assert not failed(result)
+    assert once_each(diary) >= result.report["workload"]["final"] > 450
+
+
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "simplex", "tendermint"])
+def test_an_idle_leader_sees_what_arrives(tmp_path: Path, protocol: str) -> None:
+    """Without empty blocks it looks every sixteenth of Δ, so a block comes soon after the transaction, not before."""
+    client = {"at": "lab/1", "trace": trace(tmp_path, 1.0)}
+    consensus = {"delta_ms": 160.0, "parameters": {"propose_empty": False}}
+    result, diary = run([client], protocol=protocol, consensus=consensus, workload={"share_interval_ms": 1})
+    first_ns = min(at_ns for at_ns, block in diary.proposals if block.payload.count)
+    # It is with every leader after 1 ms of collecting and 10 ms on the way; who has just proposed an empty block, as an
+    # idle leader does when half of its view is over, waits another 30 ms for that.
+    assert 1000 <= first_ns / 1e6 <= 1000 + 11 + 10 + 30
+    assert result.report["workload"]["final"] == 1
 
 
 # Too much
