@@ -15,7 +15,7 @@ from node.host import Host
 from node.lanes import Lanes
 from node.trace import Trace
 from testbed.scenario.workload import Client
-from testbed.tables import read_transactions
+from testbed.tables import Transactions, read_transactions
 from testbed.units import milliseconds
 
 if TYPE_CHECKING:
@@ -55,9 +55,16 @@ def _stream(scenario: Scenario, number: int, client: Client) -> Stream:
     size_bytes = scenario.workload.transaction_bytes
     if client.trace is not None:
         read = read_transactions(client.trace, size_bytes)
-        return zip(read.at_ns.tolist(), read.size_bytes.tolist(), strict=True)
+        return replay(read)
     assert client.transactions_per_s is not None, "a client has a rate or a trace"
     return poisson(numpy_random(scenario.seed, f"client/{number}"), client.transactions_per_s, size_bytes)
+
+
+def replay(read: Transactions) -> Stream:
+    """Transactions at the times they were written down for, some at a time: as Python's own numbers they are large."""
+    for begin in range(0, len(read.at_ns), _CHUNK):
+        some = slice(begin, begin + _CHUNK)
+        yield from zip(read.at_ns[some].tolist(), read.size_bytes[some].tolist(), strict=True)
 
 
 def poisson(rng: np.random.Generator, rate_per_s: float, size_bytes: int) -> Stream:

@@ -158,7 +158,12 @@ DEFINITIONS = (
         "network.messages", "integer", "", "Pairs of sender and receiver ≠ sender, whether delivered or dropped."
     ),
     Definition("network.bytes", "integer", "B", "Encoded sizes and transactions of all these messages."),
-    Definition("network.by_kind", "object", "", "Messages and bytes of each kind of message."),
+    Definition(
+        "network.by_kind",
+        "object",
+        "",
+        "Messages and bytes of each kind; transaction, batch and batch_request belong to clients and mempools.",
+    ),
     Definition("network.link_transmissions", "integer", "", "Messages times links of their routes."),
     Definition("network.link_bytes", "integer", "B", "Bytes times links of their routes."),
     Definition("network.busiest_links", "array", "", "The ten directed links that carried the most bytes."),

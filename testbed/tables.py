@@ -6,7 +6,8 @@ is a `TableError` that names the file and the line.
 
 import csv
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -60,23 +61,31 @@ class Transactions:
 
 
 def read_transactions(path: Path, default_bytes: int) -> Transactions:
-    """A CSV with a column at_s and, if wanted, bytes: one line for each transaction, in any order."""
-    (header_line, header), *rows = _read(path)
+    """A CSV with a column at_s and, if wanted, bytes: one line for each transaction, in any order.
+
+    Line by line, because there may be millions.
+    """
+    at_ns, size_bytes = array("q"), array("q")
+    rows = _rows(path)
+    header_line, header = next(rows, (1, []))
     if "at_s" not in header:
-        raise TableError(path, header_line, f"needs a column at_s; it has {', '.join(header)}")
-    found = np.empty((len(rows), 2), dtype=np.int64)
-    for number, (line, cells) in enumerate(rows):
+        raise TableError(path, header_line, f"needs a column at_s; it has {', '.join(header) or 'none'}")
+    for line, cells in rows:
         if len(cells) > len(header):
             raise TableError(path, line, f"has {len(cells)} cells under {len(header)} column names")
         row = dict(zip(header, cells, strict=False))
-        at_s, size = _number_or_text(row["at_s"]), row.get("bytes", "")
+        written, size = row.get("at_s", ""), row.get("bytes", "")
+        at_s = _number_or_text(written)
         if isinstance(at_s, str) or not 0 <= at_s < _ETERNITY_S:
-            raise TableError(path, line, f'at_s "{row["at_s"]}" must be a number of seconds, 0 or more')
+            raise TableError(path, line, f'at_s "{written}" must be a number of seconds, 0 or more')
         if size and not (size.isdecimal() and 0 < int(size) < 1 << 40):
             raise TableError(path, line, f'bytes "{size}" must be a whole number, 1 or more')
-        found[number] = round(at_s * 1e9), int(size or default_bytes)
-    in_order = found[np.argsort(found[:, 0], kind="stable")]
-    return Transactions(in_order[:, 0].copy(), in_order[:, 1].copy())
+        at_ns.append(round(at_s * 1e9))
+        size_bytes.append(int(size or default_bytes))
+    if not at_ns:
+        raise TableError(path, header_line, "has no rows under its header")
+    order = np.argsort(np.array(at_ns), kind="stable")
+    return Transactions(np.array(at_ns)[order], np.array(size_bytes)[order])
 
 
 def read_stations(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -206,13 +215,19 @@ def _number_or_text(cell: str) -> float | str:
 
 def _read(path: Path) -> list[Row]:
     """Every row that is neither blank nor a comment; the first is the header."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(path, 1, f"cannot be read as CSV: {error}") from error
-    rows = [(line, cells) for line, cells in rows if any(cells) and not cells[0].startswith("#")]
+    rows = list(_rows(path))
     if len(rows) < 2:
         raise TableError(path, 1, "has no rows under its header")
     return rows
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            for written in reader:
+                cells = [cell.strip() for cell in written]
+                if any(cells) and not cells[0].startswith("#"):
+                    yield reader.line_num, cells
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TableError(path, 1, f"cannot be read as CSV: {error}") from error

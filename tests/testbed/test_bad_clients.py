@@ -43,6 +43,7 @@ def written(folder: Path, old: str = "", new: str = "") -> Path:
     (folder / "bad.csv").write_text("at_s,bytes\n2,10\n\n1,no\n")
     (folder / "late.csv").write_text("at_s\n2\n-1\n")
     (folder / "wide.csv").write_text("at_s\n2,3\n")
+    (folder / "empty.csv").write_text("at_s\n# nothing\n")
     (folder / "none.csv").write_text("time,bytes\n2,3\n")
     (folder / "long.csv").write_text("at_s,bytes\n2,2001\n")
     path = folder / "s.toml"
@@ -76,6 +77,7 @@ RATE, PLACE = "transactions_per_s = 10", 'at = "gs/quito"'
         (RATE, 'trace = "bad.csv"', '19: client[0].trace = "bad.csv": line 4 bytes "no" must be a whole number, 1 or more'),
         (RATE, 'trace = "late.csv"', '19: client[0].trace = "late.csv": line 3 at_s "-1" must be a number of seconds, 0 or more'),
         (RATE, 'trace = "wide.csv"', '19: client[0].trace = "wide.csv": line 2 has 2 cells under 1 column names'),
+        (RATE, 'trace = "empty.csv"', '19: client[0].trace = "empty.csv": line 1 has no rows under its header'),
         (RATE, 'trace = "none.csv"', '19: client[0].trace = "none.csv": line 1 needs a column at_s; it has time, bytes'),
         (RATE, 'trace = "long.csv"', '19: client[0].trace = "long.csv": has a transaction of 2001 bytes, but block_max_bytes = 2000'),
         ("block_max_bytes = 2_000", "block_max_bytes = 200", "22: workload.block_max_bytes = 200: must be at least transaction_bytes = 250, or clients wait for ever"),
