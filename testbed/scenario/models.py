@@ -125,7 +125,7 @@ class Fault(Table):
     ]
     """crash: replicas stop and restart from their store. outage: satellites, stations or links carry nothing.
     partition: the target on one side, the rest on the other. loss: messages vanish. slow: messages are late.
-    byzantine: replicas do what they should not."""
+    byzantine: replicas do what they should not. Clients at a struck place suffer partition, loss and slow with it."""
     target: Names
     """replica/3, an endpoint, plane/s1/4, shell/s1, operator/NAME, link/A~B, all, or a list of these."""
     window_s: Window = (0.0,)
