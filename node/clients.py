@@ -129,7 +129,9 @@ class Intake:
 
     def _share(self, replica: int, now_ns: int) -> None:
         self._due[replica] = False
-        if self._hosts[replica].up and len(self._hosts) > 1:
+        if not self._hosts[replica].up:
+            self._share_soon(replica, now_ns)
+        elif len(self._hosts) > 1:
             first = self._shared[replica]
             end = self._shared[replica] = len(self._lanes.lanes[replica])
             self._send(Batch(replica, first, end), None, now_ns)

@@ -90,9 +90,9 @@ def _parts(metrics: BlockMetrics, pool: Pool) -> tuple[npt.NDArray[np.float64], 
 def _growth(metrics: BlockMetrics, pool: Pool, reached_ns: int) -> Growth | None:
     """Mean and standard error of the growth per second over the segments; None if nothing happened.
 
-    Neighbouring segments of a stable load make up for each other, so its error is too large rather than too small. Of 400
-    queues with Poisson arrivals and blocks of 100 every 0.1 s for 60 s, none was called unstable at 98 % of what the
-    blocks can take, 2 % at 100 %, 86 % at 102 % and all at 105 %.
+    Neighbouring segments of a stable load make up for each other, so its error is too large rather than too small. Of
+    400 queues with Poisson arrivals and blocks of 100 every 0.1 s for 60 s, none was called unstable at 98 % of what
+    the blocks can take, 2 % at 100 %, 86 % at 102 % and all at 105 %.
     """
     edges = [reached_ns // 2 + reached_ns * k // (2 * SEGMENTS) for k in range(SEGMENTS + 1)]
     lengths_s = np.diff(edges) / 1e9

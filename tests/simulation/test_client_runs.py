@@ -289,11 +289,12 @@ def test_adversaries_make_do_with_lanes(behaviour: str) -> None:
     assert once_each(diary) == result.report["workload"]["final"] > 400
 
 
-def test_a_restarted_replica_still_has_its_mempool(tmp_path: Path) -> None:
-    """What entered at replica 1 before it crashed is proposed when it leads again."""
+@pytest.mark.parametrize(("protocol", "share"), [("hotstuff", "none"), ("pbft", "all")])
+def test_a_restarted_replica_still_has_its_mempool(tmp_path: Path, protocol: str, share: str) -> None:
+    """What entered at replica 1 before it crashed is proposed when it leads again, or passed on when it is back."""
     client = {"at": "lab/1", "trace": trace(tmp_path, 0.5)}
     result, _ = run(
-        [client], protocol="hotstuff", consensus=EVERY_100_MS, workload={"share": "none"}, fault=[crash(1, 0.505, 1.5)]
+        [client], protocol=protocol, consensus=EVERY_100_MS, workload={"share": share}, fault=[crash(1, 0.505, 1.5)]
     )
     assert result.report["workload"]["final"] == 1
     assert result.report["consensus"]["transaction_latency_ms"]["mean"] > 1000
