@@ -9,6 +9,7 @@ payload bytes travel with it beyond its encoding.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 
@@ -17,6 +18,10 @@ import msgspec
 from consensus.types import BlockId, Height, ReplicaId, View
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+Span = tuple[int, int, int]
+"""(lane, first, count): transactions `first` .. `first + count - 1` of those that entered at replica `lane`."""
 
 
 class Payload(msgspec.Struct, frozen=True, array_like=True):
@@ -31,6 +36,42 @@ class Payload(msgspec.Struct, frozen=True, array_like=True):
         """The first transaction that is not in this payload."""
         return self.first + self.count
 
+    @property
+    def lanes(self) -> tuple[Span, ...]:
+        """None: the order of arrival is the chain's."""
+        return ()
+
+    def emptied(self) -> Payload:
+        """What stands in this payload's place and takes nothing."""
+        return Payload(self.first, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LanePayload:
+    """A payload of transactions that entered at different replicas, `count` of them, `size_bytes` long together.
+
+    `lanes` has a span of every lane that the chain has drawn from so far, by ascending lane, also where this payload
+    takes none, so that a child continues where its parent ended, on whatever branch. `first` counts those before it.
+    It is no Struct because the encoding of a `Payload`, which other runs are compared by, has no room for a tag.
+    """
+
+    first: int
+    count: int
+    size_bytes: int
+    lanes: tuple[Span, ...]
+
+    @property
+    def end(self) -> int:
+        """How many transactions the chain has when it ends with this payload."""
+        return self.first + self.count
+
+    def emptied(self) -> LanePayload:
+        """See `Payload.emptied`."""
+        return LanePayload(self.first, 0, 0, tuple((lane, first, 0) for lane, first, _ in self.lanes))
+
+
+AnyPayload = Payload | LanePayload
+
 
 class Block(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """A block, named by the hash of its content.
@@ -43,7 +84,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True, dict=True):
     height: Height
     view: View
     proposer: ReplicaId
-    payload: Payload
+    payload: AnyPayload
 
     @cached_property
     def id(self) -> BlockId:

@@ -17,7 +17,7 @@ import msgspec
 
 from consensus.effects import Effect, Reason, Rejected
 from consensus.leader import Leaders, round_robin
-from consensus.messages import Block, Message, Payload
+from consensus.messages import AnyPayload, Block, Message
 from consensus.types import Committee, ReplicaId, View
 
 NOTHING: Sequence[Effect] = ()
@@ -25,7 +25,7 @@ NOTHING: Sequence[Effect] = ()
 
 NOT_RETURNED = "a handler returns nothing: it asks for effects with emit()"
 
-Payloads = Callable[[int, int, Block], Payload]
+Payloads = Callable[[int, int, Block], AnyPayload]
 """`payloads(now_ns, max_bytes, parent)`: the transactions that may go into a child of `parent` now."""
 
 Recovered = Mapping[str | bytes, Any]
@@ -38,7 +38,7 @@ class StateMachine(Protocol):
     def start(self, recovered: Recovered, now_ns: int) -> Sequence[Effect]: ...
     def receive(self, sender: ReplicaId, message: Message, now_ns: int) -> Sequence[Effect]: ...
     def fire(self, timer: str, now_ns: int) -> Sequence[Effect]: ...
-    def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]: ...
+    def submit(self, payload: AnyPayload, now_ns: int) -> Sequence[Effect]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Replica(ABC):
             raise TypeError(NOT_RETURNED)
         return self._drain() if self._outbox else NOTHING
 
-    def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]:
+    def submit(self, payload: AnyPayload, now_ns: int) -> Sequence[Effect]:
         """Handle transactions handed in by a client."""
         self.now_ns = now_ns
         if self.on_payload(payload) is not None:  # type: ignore[func-returns-value]
@@ -199,5 +199,5 @@ class Replica(ABC):
     def on_timer(self, timer: str) -> None:
         """A timer that was set has run out."""
 
-    def on_payload(self, payload: Payload) -> None:  # noqa: B027 - most protocols pull their payload instead
+    def on_payload(self, payload: AnyPayload) -> None:  # noqa: B027 - most protocols pull their payload instead
         """A client handed in transactions; protocols that pull them from `payloads` need not care."""

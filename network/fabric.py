@@ -31,6 +31,10 @@ def endless(kind: LinkClass) -> float:
     return float("inf")
 
 
+def _unheard(parcel: Any, reason: str, now_ns: int) -> None:
+    """Nobody wants to know of losses."""
+
+
 class Fabric:
     """Carries messages over the links of a plan, from member to member or over single links."""
 
@@ -45,8 +49,13 @@ class Fabric:
         processing_ns_per_hop: int = 0,
         vanished: Literal["lost", "rerouted"] = "lost",
         meter: Meter | None = None,
+        lost: Callable[[Any, str, int], None] = _unheard,
     ) -> None:
-        """`vanished` says what becomes of messages on a link that goes away. Links stay the same after `until_ns`."""
+        """`vanished` says what becomes of messages on a link that goes away. Links stay the same after `until_ns`.
+
+        `lost(parcel, reason, now_ns)` is told of every copy that is dropped on its way.
+        """
+        self._lost = lost
         self.account = FabricAccount()
         self.wiring = Wiring(plan, buffer_bytes)
         self._meter = meter
@@ -254,7 +263,10 @@ class Fabric:
         if message is not None:
             members = [member for member in members if member not in message.lost]
             message.lost.update(members)
-        self.account.drops[reason.name.lower()] += len(members)
+        name = reason.name.lower()
+        self.account.drops[name] += len(members)
+        for _ in members:
+            self._lost(flight.parcel, name, self._clock.now_ns)
 
     # What happens to the links
 

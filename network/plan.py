@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -193,6 +194,35 @@ class MatrixPlan:
             at_other = np.array([endpoint == other for endpoint in self.endpoints], dtype=np.bool_)
             cut |= (at_one[:, None] & at_other[None, :]) | (at_other[:, None] & at_one[None, :])
         return cut
+
+
+class Among:
+    """The first `count` members of a plan, by themselves: see `Plan`. The committee, where clients come after it."""
+
+    def __init__(self, plan: Plan, count: int) -> None:
+        self.endpoints = plan.endpoints[:count]
+        self._plan = plan
+        self._snapshots: WeakKeyDictionary[Snapshot, Snapshot] = WeakKeyDictionary()
+
+    @property
+    def constant(self) -> bool:
+        """See `Plan.constant`."""
+        return self._plan.constant
+
+    def at(self, now_ns: int) -> Snapshot:
+        """See `Plan.at`."""
+        whole = self._plan.at(now_ns)
+        snapshot = self._snapshots.get(whole)
+        if snapshot is None:
+            of = slice(len(self.endpoints))
+            snapshot = self._snapshots[whole] = Snapshot(
+                whole.delay_ns[of, of], whole.hops[of, of], whole.ns_per_byte[of, of], whole.routes
+            )
+        return snapshot
+
+    def changes_ns(self, until_ns: int) -> list[int]:
+        """See `Plan.changes_ns`."""
+        return self._plan.changes_ns(until_ns)
 
 
 def _checked_delays(delay_ns: IntArray, count: int) -> IntArray:

@@ -103,7 +103,7 @@ class Carrier:
         self._inbox = Inbox(clock, self.exchange.due_ns, self._accept)
         self._host = Host(
             self._me,
-            self._terms.spawner(self._protocol, self._me, mempool, self._deeds),
+            self._terms.spawner(self._protocol, self._me, mempool.payloads(self._me), self._deeds),
             clock=clock,
             notary=self._notary,
             store=self._store,

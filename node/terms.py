@@ -15,7 +15,7 @@ import numpy as np
 from consensus.byzantine import Rounds, Scheme, corrupted, listening
 from consensus.leader import Leaders, round_robin
 from consensus.protocols import load_protocol, look_in
-from consensus.replica import Replica, Seat, StateMachine
+from consensus.replica import Payloads, Replica, Seat, StateMachine
 from consensus.types import Committee, ReplicaId
 from network.stack import Conditions
 from node.chance import numpy_random, python_random
@@ -92,7 +92,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         return load_protocol(self.protocol)
 
     def spawner(
-        self, protocol: type[Replica], me: ReplicaId, mempool: Mempool, deeds: Counter[int]
+        self, protocol: type[Replica], me: ReplicaId, payloads: Payloads, deeds: Counter[int]
     ) -> Callable[[], StateMachine]:
         """What makes replica `me` anew each time its node starts; `deeds` counts, by scheme, what adversaries do."""
         parameters = msgspec.convert(self.parameters, protocol.Parameters)
@@ -108,7 +108,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
                 delta_ns=self.delta_ns,
                 timeout_ns=self.timeout_ns,
                 random=python_random(self.seed, f"replica/{me}"),
-                payloads=mempool.payload,
+                payloads=payloads,
                 block_max_bytes=self.block_max_bytes,
                 parameters=parameters,
                 leaders=leaders,

@@ -22,6 +22,10 @@ class Observer:
     def sent(self, now_ns: int, envelope: Envelope, due_ns: Any, taken_ns: int) -> None:
         """A message left for others; `taken_ns` is when the host took it, before signing."""
 
+    def carried(self, now_ns: int, source: int, target: int | None, kind: str, size_bytes: int, due_ns: Any) -> None:
+        """Something left that no replica said: transactions, on their way to one replica or (None) to all others.
+        Clients are numbered after the replicas."""
+
     def proposed(self, now_ns: int, replica: ReplicaId, block: Block, message: Message) -> None:
         """The host of `replica` took a proposal; before it is signed and sent."""
 

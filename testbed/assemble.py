@@ -19,6 +19,7 @@ from node.host import Host
 from node.keys import Ed25519, Modelled, Notary
 from node.store import MemoryStore, NoStore
 from node.trace import Observer, Trace
+from testbed.clients import clients_of, intake_of, lanes_of
 from testbed.faults import crashes_of, windows_down
 from testbed.terms import terms_of
 from testbed.transport import Egress, Transport, transport_of
@@ -61,19 +62,21 @@ def assemble(
     contract = Contract(name, protocol, n)
     make_scheme = Ed25519.derived if terms.signatures == "ed25519" else Modelled
     notary = Notary(make_scheme(n, seed_bytes(terms.seed, "keys")), DOMAIN)
-    mempool = terms.mempool()
+    lanes = lanes_of(scenario, n) if scenario.client else None
+    mempool = terms.mempool() if lanes is None else lanes
     watch = watch_run(sky, protocol, terms, mempool, notary)
     deeds = Counter[int]()
     egress = Egress(n)
-    clock, trace = VirtualClock(), Trace([*watch.observers(), egress, *observers])
-    channel, struck = channels(terms.conditions, sky.plan, terms.chance)
+    clock = VirtualClock()
+    trace = Trace([*watch.observers(), egress, *(() if lanes is None else (lanes,)), *observers])
+    channel, struck = channels(terms.conditions, sky.whole_plan, terms.chance)
     down = [windows_down(windows) for windows in crashes_of(scenario, sky)]
     restarts = any(end_ns is not None for windows in down for _, end_ns in windows)
     store_class = MemoryStore if restarts else NoStore
     hosts = [
         Host(
             ReplicaId(i),
-            terms.spawner(protocol, ReplicaId(i), mempool, deeds),
+            terms.spawner(protocol, ReplicaId(i), mempool.payloads(ReplicaId(i)), deeds),
             clock=clock,
             notary=notary,
             store=store_class(),
@@ -84,10 +87,13 @@ def assemble(
         )
         for i in range(n)
     ]
-    transport = transport_of(watch, clock, channel, hosts)
+    intake = None if lanes is None else intake_of(scenario, lanes, hosts, clock, trace)
+    transport = transport_of(watch, clock, channel, hosts, intake)
     egress.dissemination = transport.dissemination
     for host in hosts:
         host.attach(transport.bus)
+    if intake is not None:
+        intake.open(transport.bus, clients_of(scenario, sky.whole_plan, n))
     for host in hosts:
         host.power_on()
     return Machine(watch, clock, hosts, notary, struck, deeds, transport, egress)

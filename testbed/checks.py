@@ -15,7 +15,7 @@ from consensus.messages import GENESIS, Ancestors, Block, Certificate, Message, 
 from consensus.replica import Lottery, ProtocolFacts
 from consensus.types import BlockId, Committee, ReplicaId
 from node.keys import Notary
-from node.mempool import Mempool
+from node.mempool import Pool
 from node.trace import Observer
 from node.wire import Envelope
 
@@ -109,7 +109,7 @@ class Validity(Check):
         facts: ProtocolFacts,
         committee: Committee,
         notary: Notary,
-        mempool: Mempool,
+        mempool: Pool,
         leaders: Leaders = round_robin,
     ) -> None:
         super().__init__()

@@ -43,6 +43,13 @@ class Digest(Observer):
         if len(parts) > _FLUSH:
             self._flush()
 
+    def carried(self, now_ns: int, source: int, target: int | None, kind: str, size_bytes: int, due_ns: Any) -> None:
+        parts = self._parts
+        parts.append(_EVENT(b"t", now_ns, source))
+        parts.append(due_ns.astype("<i8").tobytes())
+        if len(parts) > _FLUSH:
+            self._flush()
+
     def entered(self, now_ns: int, replica: ReplicaId, view: View, timed_out: bool) -> None:
         self._parts.append(_EVENT(b"e", now_ns, replica) + view.to_bytes(8, "little"))
 

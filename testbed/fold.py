@@ -20,6 +20,7 @@ from testbed.ledger import NEVER
 from testbed.load import Carried, LinkUse, network_report
 from testbed.metrics import BlockMetrics
 from testbed.result import SCHEMA, Result
+from testbed.throughput import workload_report, workload_warnings
 from testbed.units import seconds
 from testbed.watch import Watch
 
@@ -68,6 +69,8 @@ def fold(watch: Watch, account: Account) -> Result:
     bound, predictions = compare(watch, metrics, account.reached_ns)
     for name, prediction in predictions.items():
         consensus[name] |= {"predicted": prediction["predicted"]}
+    network = _network(watch, account)
+    workload = workload_report(metrics, watch.mempool, account.reached_ns, network["bytes"])
     report = {
         "schema": SCHEMA,
         "quorbit": version("quorbit"),
@@ -80,7 +83,8 @@ def fold(watch: Watch, account: Account) -> Result:
         "consensus": consensus,
         "compute": compute_part(account.work, account.reached_ns),
         "propagation": metrics.propagation(),
-        "network": _network(watch, account),
+        "network": network,
+        "workload": workload,
         "bound": {**bound, **predictions},
         "faults": [
             {
@@ -92,7 +96,7 @@ def fold(watch: Watch, account: Account) -> Result:
             }
             for fault in account.effects
         ],
-        "warnings": [*watch.warnings, *account.warnings],
+        "warnings": [*watch.warnings, *account.warnings, *workload_warnings(workload)],
     }
     return Result(finite(report), _blocks(metrics, ledger), _arrivals(ledger), _links(links), scenario.toml())
 

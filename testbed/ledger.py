@@ -118,6 +118,11 @@ class Ledger(Observer):
         self.messages[kind] += copies
         self.bytes[kind] += copies * envelope.size_bytes
 
+    def carried(self, now_ns: int, source: int, target: int | None, kind: str, size_bytes: int, due_ns: Any) -> None:
+        copies = len(due_ns)
+        self.messages[kind] += copies
+        self.bytes[kind] += copies * size_bytes
+
     def rejected(self, now_ns: int, replica: ReplicaId, sender: ReplicaId, reason: str) -> None:
         self.rejections[reason] += 1
 

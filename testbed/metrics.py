@@ -5,6 +5,7 @@ Each is defined in `docs/metrics.md`, which `quorbit schema result` prints.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from node.mempool import Mempool
+from consensus.messages import Block
+from node.mempool import Pool
 from testbed.ledger import NEVER, IntArray, Ledger
 from testbed.statistics import gini, proportion, summary
 
@@ -89,12 +91,38 @@ class BlockMetrics:
         times.sort(axis=1)
         return rows, times
 
+    @cached_property
+    def final_ns(self) -> tuple[IntArray, IntArray]:
+        """(rows, times): blocks of the final chain that the median replica of their base has committed, and when."""
+        rows = self.chain.rows
+        committed, base = self._ledger.committed_ns[rows], self._base[rows]
+        times = np.sort(np.where(base & (committed != NEVER), committed, _LATE), axis=1)
+        median_ns = _at_share(times, base.sum(axis=1), 0.5)
+        done = median_ns != _LATE
+        return rows[done], median_ns[done]
+
+    @cached_property
+    def final_counts(self) -> IntArray:
+        """int64[blocks]: transactions of each block of `final_ns`."""
+        return np.array([self._ledger.blocks[row].payload.count for row in self.final_ns[0].tolist()], dtype=np.int64)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of transactions on the final chain."""
+        return sum(self._ledger.blocks[row].payload.size_bytes for row in self.chain.rows.tolist())
+
+    def blocks(self, rows: IntArray, times_ns: IntArray) -> Iterator[tuple[Block, int, int]]:
+        """Each block with when it was proposed and its own of the times given."""
+        proposed_ns = self._ledger.proposed_ns
+        for row, at_ns in zip(rows.tolist(), times_ns.tolist(), strict=True):
+            yield self._ledger.blocks[row], int(proposed_ns[row]), at_ns
+
     def nth_ns(self, share: float) -> IntArray:
         """int64[final blocks]: finality at the ⌈share·m⌉-th of each block's m base replicas."""
         rows, times = self.finality_ns
         return _at_share(times, self._base[rows].sum(axis=1), share)
 
-    def consensus(self, quorum: int, timed_out: int, views: int, mempool: Mempool) -> dict[str, Any]:
+    def consensus(self, quorum: int, timed_out: int, views: int, mempool: Pool) -> dict[str, Any]:
         """The `consensus` part of a result."""
         ledger, chain = self._ledger, self.chain
         rows, times = self.finality_ns
@@ -151,13 +179,11 @@ class BlockMetrics:
         per_block = (times[whole] * weights).sum(axis=1) / weights.sum(axis=1)
         return round(float(per_block.mean()) / MS, 6)
 
-    def _transaction_latencies(self, mempool: Mempool) -> npt.NDArray[np.float64]:
+    def _transaction_latencies(self, mempool: Pool) -> npt.NDArray[np.float64]:
         """From a transaction's arrival to the median replica's commit of its block."""
-        rows, _ = self.finality_ns
-        final_ns = self._ledger.proposed_ns[rows] + self.nth_ns(0.5)
         latencies = [
-            at_ns - np.array(mempool.arrivals_ns(self._ledger.blocks[row].payload), dtype=np.int64)
-            for row, at_ns in zip(rows.tolist(), final_ns.tolist(), strict=True)
+            at_ns - np.array(mempool.arrivals_ns(block.payload), dtype=np.int64)
+            for block, _, at_ns in self.blocks(*self.final_ns)
         ]
         return np.concatenate(latencies).astype(np.float64) if latencies else np.zeros(0)
 

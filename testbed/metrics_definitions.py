@@ -10,6 +10,7 @@ from typing import Any
 
 from testbed.definition import DW13, GERVAIS16, GKL15, Definition
 from testbed.network_definitions import NETWORK
+from testbed.workload_definitions import WORKLOAD
 
 PROPOSAL = (
     "A block's time starts when its proposer's host takes the proposal, before signing. The base is the replicas that "
@@ -113,7 +114,7 @@ DEFINITIONS = (
         "consensus.transaction_latency_ms",
         "summary",
         "ms",
-        "A transaction's arrival to the commit of its block at the median replica.",
+        "A transaction's submission to the commit of its block at the median replica, of those that became final.",
     ),
     Definition(
         "consensus.leader_share_gini",
@@ -163,6 +164,7 @@ DEFINITIONS = (
         DW13,
     ),
     *NETWORK,
+    *(Definition(f"workload.{key}", *more) for key, *more in WORKLOAD),
     Definition("bound.blocks", "integer", "", "Final blocks with a bound; what needs a lost route has none."),
     Definition(
         "bound.finality_ms",
@@ -187,6 +189,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "text or null": {"type": ["string", "null"]},
     "boolean": {"type": "boolean"},
+    "boolean or null": {"type": ["boolean", "null"]},
     "object": {"type": "object"},
     "array": {"type": "array"},
     "summary": {"anyOf": [{"$ref": "#/$defs/summary"}, {"type": "null"}]},

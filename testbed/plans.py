@@ -87,7 +87,9 @@ def plan_of(
 ) -> Plan:
     """The plan between members: a matrix for laboratories and for fibre alone, else over the constellation."""
     if scenario.network.laboratory:
-        return MatrixPlan(members, laboratory_delays_ns(scenario, len(members)), outages=outages)
+        places = [int(member.removeprefix("lab/")) for member in members]
+        delay_ns = laboratory_delays_ns(scenario, max(places) + 1)
+        return MatrixPlan(members, delay_ns[np.ix_(places, places)], outages=outages)
     fibre_alone = all(member.startswith("net/") for member in members) and not scenario.network.hybrid
     if constellation is None or fibre_alone:
         return _fibre_plan(scenario, members, outages)

@@ -27,6 +27,7 @@ _SECTIONS = (
     ("`[network]`", "Network"),
     ("`[network.gsl_rate_mbps]`", "GslRate"),
     ("`[workload]`", "Workload"),
+    ("`[[client]]`", "Client"),
     ("`[compute]`", "Compute"),
     ("`[[fault]]`", "Fault"),
     ("`[expect]`", "Expect"),

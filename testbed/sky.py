@@ -11,7 +11,7 @@ from network.constants import SECOND_NS, propagation_ns
 from network.constellation import Constellation
 from network.isl import standing_pairs
 from network.links import Topology
-from network.plan import IntArray, Plan, Snapshot
+from network.plan import Among, IntArray, Plan, Snapshot
 from testbed.members import choose_members
 from testbed.plans import isl_policy_of, outages_of, plan_of, rules_of, shell_of, stations_of
 from testbed.scenario import Fault, Scenario, ScenarioError
@@ -28,13 +28,15 @@ class Sky:
     """What a scenario's network is made of.
 
     `topology` has all ground stations of the scenario; it is None, as is `constellation`, without satellites.
-    `weights` are voting weights in replica order, like `plan.endpoints`.
+    `weights` are voting weights in replica order, like `plan.endpoints`. `whole_plan` has the clients' places after the
+    replicas'; without clients it is `plan`.
     """
 
     scenario: Scenario
     constellation: Constellation | None
     topology: Topology | None
     plan: Plan
+    whole_plan: Plan
     weights: tuple[float, ...]
     warnings: tuple[str, ...]
     directory: Directory
@@ -50,13 +52,14 @@ class Sky:
         return plan_of(self.scenario, endpoints, self.constellation, outages_of(self.scenario, self.directory))
 
     def outage_effect(self, fault: Fault) -> int:
-        """How many ordered pairs of replicas an outage cuts, or sends another way, when it begins."""
+        """How many pairs, ordered, an outage cuts or sends another way when it begins; the second is a replica."""
         others = tuple(other for other in self.scenario.fault if other is not fault)
         without = outages_of(self.scenario.model_copy(update={"fault": others}), self.directory)
-        plan = plan_of(self.scenario, self.plan.endpoints, self.constellation, without)
+        plan = plan_of(self.scenario, self.whole_plan.endpoints, self.constellation, without)
         at_ns = round(fault.begin_s * SECOND_NS)
-        before, now = plan.at(at_ns), self.plan.at(at_ns)
-        return int(((before.delay_ns != now.delay_ns) | (before.hops != now.hops)).sum())
+        before, now = plan.at(at_ns), self.whole_plan.at(at_ns)
+        changed = (before.delay_ns != now.delay_ns) | (before.hops != now.hops)
+        return int(changed[:, : len(self.plan.endpoints)].sum())
 
 
 def build_sky(scenario: Scenario) -> Sky:
@@ -65,16 +68,23 @@ def build_sky(scenario: Scenario) -> Sky:
     mistakes = list(_isl_mistakes(scenario, constellation))
     members, weights, wrong = choose_members(scenario, constellation)
     directory = _directory(scenario, members, constellation)
-    mistakes += [*wrong, *_fault_mistakes(scenario, directory), *_peer_mistakes(scenario, len(members))]
+    mistakes += [*wrong, *_grounded_clients(scenario, constellation), *_fault_mistakes(scenario, directory)]
+    mistakes += _peer_mistakes(scenario, len(members))
     if mistakes:
         raise scenario.error(mistakes)
-    plan = plan_of(scenario, members, constellation, outages_of(scenario, directory))
-    warnings = [*(constellation.warnings if constellation else ()), *_missing_routes(plan)]
+    places = [client.at for client in scenario.client]
+    whole_plan = plan_of(scenario, [*members, *places], constellation, outages_of(scenario, directory))
+    plan = Among(whole_plan, len(members)) if places else whole_plan
+    warnings = [
+        *(constellation.warnings if constellation else ()),
+        *_missing_routes(plan),
+        *_cut_off_clients(scenario, whole_plan, len(members)),
+    ]
     topology = Topology(constellation, stations_of(scenario), rules_of(scenario)) if constellation else None
     if constellation is not None:
         # Element sets decide the start where the scenario leaves it open; whoever repeats the run needs to know it.
         scenario = scenario.model_copy(update={"start": constellation.start})
-    return Sky(scenario, constellation, topology, plan, tuple(weights), tuple(warnings), directory)
+    return Sky(scenario, constellation, topology, plan, whole_plan, tuple(weights), tuple(warnings), directory)
 
 
 def _constellation(scenario: Scenario) -> Constellation | None:
@@ -105,7 +115,26 @@ def _directory(scenario: Scenario, members: Sequence[str], constellation: Conste
         operators.setdefault(shell.operator or "", []).append(f"shell/{shell.name}")
     for table in scenario.ground_station:
         operators.setdefault(table.operator or "", []).extend((f"gs/{table.name}", f"net/{table.name}"))
-    return Directory(members, constellation, relays, hybrid=network.hybrid, operators=operators)
+    clients = [client.at for client in scenario.client]
+    return Directory(members, constellation, relays, clients=clients, hybrid=network.hybrid, operators=operators)
+
+
+def _grounded_clients(scenario: Scenario, constellation: Constellation | None) -> Iterator[Mistake]:
+    """Clients on satellites that were left out."""
+    for number, client in enumerate(scenario.client):
+        if client.at.startswith("sat/") and constellation is not None and client.at not in constellation.endpoints:
+            text = "was left out: its element set cannot be flown at the start"
+            yield Mistake(("client", number, "at"), text, client.at)
+
+
+def _cut_off_clients(scenario: Scenario, whole_plan: Plan, n: int) -> Iterator[str]:
+    """A warning for each client that cannot reach whom it submits to at the start."""
+    reachable = whole_plan.at(0).reachable
+    for number, client in enumerate(scenario.client):
+        replica = client.replica
+        if not reachable[n + number, slice(n) if replica is None else slice(replica, replica + 1)].any():
+            deed = "reaches no replica" if replica is None else f"does not reach replica {replica}"
+            yield f"client[{number}] at {client.at} {deed} at the start"
 
 
 def _fault_mistakes(scenario: Scenario, directory: Directory) -> Iterator[Mistake]:
@@ -118,7 +147,7 @@ def _fault_mistakes(scenario: Scenario, directory: Directory) -> Iterator[Mistak
             struck = directory.resolve([target])
             if fault.kind == "outage" and not (struck.endpoints or struck.links):
                 text = "strikes nothing: no replica sits there and nothing is relayed there"
-            elif fault.kind != "outage" and not (struck.replicas or struck.pairs):
+            elif fault.kind != "outage" and not (struck.replicas or struck.pairs or _slows_clients(fault, struck)):
                 text = f"strikes no replica, and {fault.kind} needs one"
             else:
                 continue
@@ -132,6 +161,10 @@ def _peer_mistakes(scenario: Scenario, n: int) -> Iterator[Mistake]:
     if file is not None and strangers:
         text = f"names replica {strangers[0]}, but replicas are 0 to {n - 1}"
         yield Mistake(("network", "gossip", "peers_file"), text, file.name)
+
+
+def _slows_clients(fault: Fault, struck: Target) -> bool:
+    return bool(struck.clients) and fault.kind in ("partition", "loss", "slow")
 
 
 def _missing_routes(plan: Plan) -> Iterator[str]:

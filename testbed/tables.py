@@ -6,7 +6,8 @@ is a `TableError` that names the file and the line.
 
 import csv
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -18,6 +19,7 @@ from network.plan import UNREACHABLE, IntArray
 STATION_NUMBERS: Final = ("latitude_deg", "longitude_deg", "altitude_m", "elevation_mask_deg")
 _STATION_REQUIRED = ("name", "latitude_deg", "longitude_deg")
 _NS_PER_MS = 1_000_000
+_ETERNITY_S = 1e9
 
 Row: TypeAlias = tuple[int, list[str]]
 """A line number, from 1, and the cells on that line without surrounding spaces."""
@@ -48,6 +50,42 @@ class DelayMatrix:
         row = {label: index for index, label in enumerate(self.labels)}
         chosen = np.array([row[label] for label in labels], dtype=np.intp)
         return self.delay_ns[np.ix_(chosen, chosen)]
+
+
+@dataclass(frozen=True, eq=False)
+class Transactions:
+    """Transactions by the time they are submitted: int64[transactions] each, times ascending."""
+
+    at_ns: IntArray
+    size_bytes: IntArray
+
+
+def read_transactions(path: Path, default_bytes: int) -> Transactions:
+    """A CSV with a column at_s and, if wanted, bytes: one line for each transaction, in any order.
+
+    Line by line, because there may be millions.
+    """
+    at_ns, size_bytes = array("q"), array("q")
+    rows = _rows(path)
+    header_line, header = next(rows, (1, []))
+    if "at_s" not in header:
+        raise TableError(path, header_line, f"needs a column at_s; it has {', '.join(header) or 'none'}")
+    for line, cells in rows:
+        if len(cells) > len(header):
+            raise TableError(path, line, f"has {len(cells)} cells under {len(header)} column names")
+        row = dict(zip(header, cells, strict=False))
+        written, size = row.get("at_s", ""), row.get("bytes", "")
+        at_s = _number_or_text(written)
+        if isinstance(at_s, str) or not 0 <= at_s < _ETERNITY_S:
+            raise TableError(path, line, f'at_s "{written}" must be a number of seconds, 0 or more')
+        if size and not (size.isdecimal() and 0 < int(size) < 1 << 40):
+            raise TableError(path, line, f'bytes "{size}" must be a whole number, 1 or more')
+        at_ns.append(round(at_s * 1e9))
+        size_bytes.append(int(size or default_bytes))
+    if not at_ns:
+        raise TableError(path, header_line, "has no rows under its header")
+    order = np.argsort(np.array(at_ns), kind="stable")
+    return Transactions(np.array(at_ns)[order], np.array(size_bytes)[order])
 
 
 def read_stations(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -188,13 +226,19 @@ def _number_or_text(cell: str) -> float | str:
 
 def _read(path: Path) -> list[Row]:
     """Every row that is neither blank nor a comment; the first is the header."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(path, 1, f"cannot be read as CSV: {error}") from error
-    rows = [(line, cells) for line, cells in rows if any(cells) and not cells[0].startswith("#")]
+    rows = list(_rows(path))
     if len(rows) < 2:
         raise TableError(path, 1, "has no rows under its header")
     return rows
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            for written in reader:
+                cells = [cell.strip() for cell in written]
+                if any(cells) and not cells[0].startswith("#"):
+                    yield reader.line_num, cells
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TableError(path, 1, f"cannot be read as CSV: {error}") from error

@@ -18,13 +18,15 @@ class Target:
     `replicas`   replicas named, or sitting at an endpoint that is
     `endpoints`  places, with or without replicas; of a named replica, its own
     `links`      pairs of endpoints
-    `pairs`      pairs of replicas that sit at the two ends of one of the links
+    `pairs`      pairs of replicas or clients that sit at the two ends of one of the links
+    `clients`    clients sitting at one of the endpoints, numbered after the replicas
     """
 
     replicas: frozenset[int] = frozenset()
     endpoints: frozenset[str] = frozenset()
     links: frozenset[Link] = frozenset()
     pairs: frozenset[tuple[int, int]] = frozenset()
+    clients: frozenset[int] = frozenset()
 
     def __or__(self, other: "Target") -> "Target":
         return Target(
@@ -32,6 +34,7 @@ class Target:
             self.endpoints | other.endpoints,
             self.links | other.links,
             self.pairs | other.pairs,
+            self.clients | other.clients,
         )
 
 
@@ -49,6 +52,7 @@ class Directory:
         constellation: Constellation | None = None,
         stations: Sequence[str] = (),
         *,
+        clients: Sequence[str] = (),
         hybrid: bool = False,
         operators: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
@@ -60,9 +64,12 @@ class Directory:
         self._replicas: dict[str, set[int]] = {}
         for replica, place in enumerate(self._members):
             self._replicas.setdefault(place, set()).add(replica)
+        self._clients: dict[str, set[int]] = {}
+        for client, place in enumerate(map(self._place, clients), start=len(members)):
+            self._clients.setdefault(place, set()).add(client)
         satellites = constellation.endpoints if constellation is not None else ()
         grounds = [f"{kind}/{name}" for kind in ("gs", "net") for name in stations]
-        self._endpoints = frozenset(map(self._place, (*satellites, *grounds, *members)))
+        self._endpoints = frozenset(map(self._place, (*satellites, *grounds, *members, *clients)))
 
     def resolve(self, targets: Iterable[str]) -> Target:
         """All that the targets name together; what is not there counts for nothing."""
@@ -74,15 +81,21 @@ class Directory:
     def _resolve(self, target: str) -> Target:
         kind, rest = _parts(target)
         if kind == "replica":
-            return Target(replicas=frozenset({int(rest)}), endpoints=frozenset({self._members[int(rest)]}))
+            place = self._members[int(rest)]
+            return Target(
+                replicas=frozenset({int(rest)}),
+                endpoints=frozenset({place}),
+                clients=frozenset(self._clients.get(place, ())),
+            )
         if kind == "link":
             one, other = map(self._place, rest.split("~", 1))
-            ends = self._replicas.get(one, set()), self._replicas.get(other, set())
+            first, second = (self._replicas.get(end, set()) | self._clients.get(end, set()) for end in (one, other))
             known = {one, other} <= self._endpoints
-            return Target(links=frozenset({(one, other)} if known else ()), pairs=frozenset(product(*ends)))
+            return Target(links=frozenset({(one, other)} if known else ()), pairs=frozenset(product(first, second)))
         endpoints = self._named(kind, rest, target) & self._endpoints
         replicas = {replica for place in endpoints for replica in self._replicas.get(place, ())}
-        return Target(replicas=frozenset(replicas), endpoints=frozenset(endpoints))
+        clients = {client for place in endpoints for client in self._clients.get(place, ())}
+        return Target(replicas=frozenset(replicas), endpoints=frozenset(endpoints), clients=frozenset(clients))
 
     def _named(self, kind: str, rest: str, target: str) -> frozenset[str]:
         """The endpoints behind a name that is not a replica's or a link's."""

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 from network.bus import Directions, VirtualBus
 from network.carriage import Carriage, Direct, HopByHop
 from network.channel import Channel
-from network.clock import VirtualClock
+from network.clock import Action, VirtualClock
 from network.compact import Compact, CompactRules
 from network.dissemination import Dissemination, Flood, Multicast, Unicast
 from network.fabric import Fabric
-from network.gossip import Gossip, GossipRules, Peers, regular_peers
+from network.gossip import Gossip, GossipRules, Peers, Receiver, regular_peers
 from network.mesh import LinkClass, MeshPlan, PrivateLinks
 from network.meter import Meter
 from network.orbit import OrbitPlan
 from network.plan import MatrixPlan
 from network.shreds import ShredRules, Shreds
 from node.chance import python_random
+from node.clients import Intake
 from node.host import Host
 from node.trace import Observer
 from node.wire import Envelope
@@ -64,25 +65,27 @@ class Egress(Observer):
             self.per_proposal.append(self.dissemination.egress_bytes(envelope.sender, targets, envelope.size_bytes))
 
 
-def transport_of(watch: Watch, clock: VirtualClock, channel: Channel, hosts: Sequence[Host]) -> Transport:
-    """What the scenario's network comes to."""
+def transport_of(
+    watch: Watch, clock: VirtualClock, channel: Channel, hosts: Sequence[Host], intake: Intake | None = None
+) -> Transport:
+    """What the scenario's network comes to; `intake` stands before the hosts, where there are clients."""
     scenario, sky = watch.scenario, watch.sky
-    meter = Meter(len(hosts))
+    meter = Meter(len(sky.whole_plan.endpoints))
     fabric: Fabric | None = None
     carriage: Direct | HopByHop
     if scenario.network.model == "links":
-        fabric = fabric_of(scenario, sky, clock, meter)
+        fabric = fabric_of(scenario, sky, clock, meter, intake)
         carriage = HopByHop(fabric, channel, meter)
     else:
         carriage = Direct(clock, channel, watch.traffic.count, meter)
-    receivers = [host.deliver for host in hosts]
+    receivers: Sequence[Action] = [host.deliver for host in hosts] if intake is None else intake.receivers
     bodies = _compact(scenario, carriage, len(hosts)) if scenario.network.compact.enabled else carriage
     spread: dict[str, Callable[[], Dissemination]] = {
         "unicast": lambda: Unicast(bodies, receivers),
         "multicast": lambda: Multicast(_there(fabric), channel, receivers, meter),
         "flood": lambda: Flood(clock, _there(fabric), channel, receivers, _validation_ns(scenario), meter),
-        "gossip": lambda: _gossip(scenario, clock, carriage, bodies, hosts),
-        "shreds": lambda: _shreds(scenario, carriage, hosts),
+        "gossip": lambda: _gossip(scenario, clock, carriage, bodies, receivers, hosts),
+        "shreds": lambda: _shreds(scenario, carriage, receivers, hosts),
     }
     dissemination = spread[scenario.network.dissemination]()
     return Transport(VirtualBus(carriage, receivers, dissemination), carriage, fabric, dissemination, meter)
@@ -90,13 +93,15 @@ def transport_of(watch: Watch, clock: VirtualClock, channel: Channel, hosts: Seq
 
 def mesh_plan_of(sky: Sky) -> MeshPlan:
     """The links behind the delays of a sky."""
-    if isinstance(sky.plan, OrbitPlan):
-        return sky.plan
-    assert isinstance(sky.plan, MatrixPlan), "there is no other plan"
-    return PrivateLinks(sky.plan)
+    if isinstance(sky.whole_plan, OrbitPlan):
+        return sky.whole_plan
+    assert isinstance(sky.whole_plan, MatrixPlan), "there is no other plan"
+    return PrivateLinks(sky.whole_plan)
 
 
-def fabric_of(scenario: Scenario, sky: Sky, clock: VirtualClock, meter: Meter | None = None) -> Fabric:
+def fabric_of(
+    scenario: Scenario, sky: Sky, clock: VirtualClock, meter: Meter | None = None, intake: Intake | None = None
+) -> Fabric:
     """The links of a scenario."""
     network = scenario.network
     space = (LinkClass.GSL_UP, LinkClass.GSL_DOWN)
@@ -113,6 +118,7 @@ def fabric_of(scenario: Scenario, sky: Sky, clock: VirtualClock, meter: Meter | 
         processing_ns_per_hop=round(network.processing_us_per_hop * 1e3),
         vanished="lost" if network.vanished_links == "lose" else "rerouted",
         meter=meter,
+        **({} if intake is None else {"lost": intake.lost}),
     )
 
 
@@ -138,7 +144,12 @@ def _validation_ns(scenario: Scenario) -> int:
 
 
 def _gossip(
-    scenario: Scenario, clock: VirtualClock, carriage: Carriage, bodies: Carriage, hosts: Sequence[Host]
+    scenario: Scenario,
+    clock: VirtualClock,
+    carriage: Carriage,
+    bodies: Carriage,
+    receivers: Sequence[Receiver],
+    hosts: Sequence[Host],
 ) -> Gossip:
     table = scenario.network.gossip
     rules = GossipRules(
@@ -154,7 +165,7 @@ def _gossip(
     return Gossip(
         clock,
         carriage,
-        [host.deliver for host in hosts],
+        receivers,
         peers_of(scenario, len(hosts)),
         rules,
         python_random(scenario.seed, "gossip"),
@@ -164,11 +175,11 @@ def _gossip(
     )
 
 
-def _shreds(scenario: Scenario, carriage: Carriage, hosts: Sequence[Host]) -> Shreds:
+def _shreds(scenario: Scenario, carriage: Carriage, receivers: Sequence[Receiver], hosts: Sequence[Host]) -> Shreds:
     table = scenario.network.shreds
     return Shreds(
         carriage,
-        [host.deliver for host in hosts],
+        receivers,
         ShredRules(table.data, table.parity, table.fanout, table.header_bytes, table.whole_below_bytes),
         python_random(scenario.seed, "shreds"),
         up=lambda member: hosts[member].up,
@@ -180,9 +191,9 @@ def _compact(scenario: Scenario, carriage: Carriage, n: int) -> Compact:
     share = table.reference_bytes / workload.transaction_bytes
 
     def sizes(parcel: Any, size_bytes: int) -> tuple[int, int]:
-        """A copy of gossip is (rumour, sender)."""
-        envelope = parcel if isinstance(parcel, Envelope) else parcel[0].parcel
-        payload_bytes = envelope.message.payload_bytes
+        """A copy of gossip is (rumour, sender). Only blocks have anything to leave out."""
+        parcel = parcel[0].parcel if type(parcel) is tuple else parcel
+        payload_bytes = parcel.message.payload_bytes if type(parcel) is Envelope else 0
         left_out_bytes = payload_bytes - round(payload_bytes * share)
         return size_bytes - left_out_bytes, max(0, left_out_bytes)
 

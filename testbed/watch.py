@@ -12,7 +12,7 @@ from network.bus import Directions
 from network.plan import Plan
 from network.traffic import Traffic
 from node.keys import Notary
-from node.mempool import Mempool
+from node.mempool import Pool
 from node.trace import Observer
 from node.wire import Envelope
 from testbed.checks import Agreement, CertificateSoundness, Check, CommitOrder, NoDoubleVote, Validity
@@ -35,7 +35,7 @@ class Watch:
     committee: Committee
     honest: frozenset[int]
     """The replicas that are never Byzantine."""
-    mempool: Mempool
+    mempool: Pool
     traffic: Traffic
     ledger: Ledger
     digest: Digest
@@ -68,8 +68,11 @@ class TrafficWatch(Observer):
         targets = self._directions.targets(envelope.sender, envelope.to)
         self._traffic.count(envelope.sender, targets, due_ns, envelope.size_bytes, now_ns)
 
+    def carried(self, now_ns: int, source: int, target: int | None, kind: str, size_bytes: int, due_ns: Any) -> None:
+        self._traffic.count(source, self._directions.targets(source, target), due_ns, size_bytes, now_ns)
 
-def watch_run(sky: Sky, protocol: type[Replica], terms: Terms, mempool: Mempool, notary: Notary) -> Watch:
+
+def watch_run(sky: Sky, protocol: type[Replica], terms: Terms, mempool: Pool, notary: Notary) -> Watch:
     """Everyone who watches a run of `sky.scenario`; `notary` is the checks' own, or one they may share."""
     scenario, committee = sky.scenario, terms.committee
     n = committee.n
@@ -88,7 +91,7 @@ def watch_run(sky: Sky, protocol: type[Replica], terms: Terms, mempool: Mempool,
         committee=committee,
         honest=honest,
         mempool=mempool,
-        traffic=Traffic(sky.plan),
+        traffic=Traffic(sky.whole_plan),
         ledger=Ledger(n),
         digest=Digest(f"{protocol.facts.name}/{n}".encode()),
         checks=checks,

@@ -32,11 +32,12 @@ def sky_over(plan: Plan, scenario: Scenario) -> Any:
 
     def target(names: Sequence[str]) -> SimpleNamespace:
         chosen = range(len(plan.endpoints)) if "all" in names else [int(name.split("/")[1]) for name in names]
-        return SimpleNamespace(replicas=frozenset(chosen), pairs=())
+        return SimpleNamespace(replicas=frozenset(chosen), pairs=(), clients=frozenset())
 
     return SimpleNamespace(
         scenario=scenario,
         plan=plan,
+        whole_plan=plan,
         weights=(1.0,) * len(plan.endpoints),
         warnings=(),
         target=target,

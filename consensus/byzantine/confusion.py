@@ -8,7 +8,7 @@ from typing import Any
 
 from consensus.byzantine.wrapper import Byzantine, Part
 from consensus.effects import Effect, Persist, SetTimer
-from consensus.messages import Block, Message, Payload
+from consensus.messages import AnyPayload, Block, Message
 from consensus.replica import Recovered
 from consensus.types import ReplicaId
 
@@ -59,7 +59,7 @@ class ClockSkew(Byzantine):
     def __init__(self, part: Part) -> None:
         honest = part.seat.payloads
 
-        def payloads(shown_ns: int, max_bytes: int, parent: Block) -> Payload:
+        def payloads(shown_ns: int, max_bytes: int, parent: Block) -> AnyPayload:
             # Whatever its clock says, it cannot have what has not arrived.
             return honest(self.now_ns, max_bytes, parent)
 
@@ -76,7 +76,7 @@ class ClockSkew(Byzantine):
     def fire(self, timer: str, now_ns: int) -> Sequence[Effect]:
         return self.edit(self.inner.fire(timer, self._show(now_ns)))
 
-    def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]:
+    def submit(self, payload: AnyPayload, now_ns: int) -> Sequence[Effect]:
         return self.edit(self.inner.submit(payload, self._show(now_ns)))
 
     def edit(self, effects: Sequence[Effect]) -> Sequence[Effect]:

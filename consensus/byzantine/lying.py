@@ -11,7 +11,7 @@ import msgspec
 
 from consensus.byzantine.wrapper import Byzantine, Part, proposed_block, rewritten
 from consensus.effects import Broadcast, Effect, Send
-from consensus.messages import Block, Message, Payload, QuorumCertificate, Vote
+from consensus.messages import AnyPayload, Block, Message, QuorumCertificate, Vote
 from consensus.types import BlockId, Height, ReplicaId, View
 
 K = TypeVar("K")
@@ -36,7 +36,7 @@ class Equivocate(Byzantine):
         block = proposed_block(words.message)
         if block is None or not block.payload.count:
             return (words,)
-        other = rewritten(words.message, block=_with_payload(block, Payload(block.payload.first, 0, 0)))
+        other = rewritten(words.message, block=_with_payload(block, block.payload.emptied()))
         return self._split(words, other)
 
     def _split(self, words: Send | Broadcast, other: Message) -> Iterator[Effect]:
@@ -189,7 +189,7 @@ def _ahead(adversary: Byzantine, words: Send | Broadcast, ahead: Iterable[int]) 
             yield from adversary.tell_others(words, rewritten(words.message, view=View(view + more)))
 
 
-def _with_payload(block: Block, payload: Payload) -> Block:
+def _with_payload(block: Block, payload: AnyPayload) -> Block:
     return Block(block.parent, block.height, block.view, block.proposer, payload)
 
 

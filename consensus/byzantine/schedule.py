@@ -19,7 +19,7 @@ import msgspec
 
 from consensus.effects import Committed, Effect, Entered
 from consensus.leader import round_robin
-from consensus.messages import Ancestors, Fetch, Message, Payload, Vote
+from consensus.messages import Ancestors, AnyPayload, Fetch, Message, Vote
 from consensus.replica import NOTHING, Chained, Recovered, Replica, StateMachine
 from consensus.types import Committee, ReplicaId, View
 
@@ -132,7 +132,7 @@ class Listener:
     def fire(self, timer: str, now_ns: int) -> Sequence[Effect]:
         return self._noted(self._honest.fire(timer, now_ns))
 
-    def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]:
+    def submit(self, payload: AnyPayload, now_ns: int) -> Sequence[Effect]:
         return self._noted(self._honest.submit(payload, now_ns))
 
     def _noted(self, effects: Sequence[Effect]) -> Sequence[Effect]:

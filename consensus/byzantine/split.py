@@ -13,7 +13,7 @@ from dataclasses import replace
 from consensus.byzantine.schedule import Standpoint
 from consensus.byzantine.wrapper import Byzantine, Part
 from consensus.effects import Broadcast, CancelTimer, Effect, Fact, Persist, Send, SetTimer
-from consensus.messages import Block, Message, Payload
+from consensus.messages import AnyPayload, Block, Message, Payload
 from consensus.replica import Payloads, Recovered
 from consensus.types import ReplicaId
 
@@ -24,10 +24,12 @@ FIRST, SECOND = 0, 1
 def all_but_last(payloads: Payloads) -> Payloads:
     """What the second copy proposes: one transaction less, so that on one parent the copies make two blocks."""
 
-    def fewer(now_ns: int, max_bytes: int, parent: Block) -> Payload:
+    def fewer(now_ns: int, max_bytes: int, parent: Block) -> AnyPayload:
         found = payloads(now_ns, max_bytes, parent)
         if not found.count:
             return found
+        if found.lanes:
+            return payloads(now_ns, found.size_bytes - 1, parent)
         return Payload(found.first, found.count - 1, found.size_bytes - found.size_bytes // found.count)
 
     return fewer
@@ -86,7 +88,7 @@ class Twins(Byzantine):
             return self._other(self.second.fire(timer.removeprefix(self._timer + _SECOND), now_ns))
         return self._first(self.inner.fire(timer, now_ns))
 
-    def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]:
+    def submit(self, payload: AnyPayload, now_ns: int) -> Sequence[Effect]:
         self.now_ns = now_ns
         return [*self._first(self.inner.submit(payload, now_ns)), *self._other(self.second.submit(payload, now_ns))]
 

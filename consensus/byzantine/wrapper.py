@@ -14,7 +14,7 @@ import msgspec
 
 from consensus.byzantine.schedule import Rounds, Schedule
 from consensus.effects import Broadcast, Effect, Fact, Send, SetTimer
-from consensus.messages import Block, Message, Payload
+from consensus.messages import AnyPayload, Block, Message
 from consensus.replica import NOTHING, Recovered, Replica, Seat, StateMachine
 from consensus.types import ReplicaId
 
@@ -114,7 +114,7 @@ class Byzantine:
             return self._waiting.pop(timer)
         return self.edit(self.inner.fire(timer, now_ns))
 
-    def submit(self, payload: Payload, now_ns: int) -> Sequence[Effect]:
+    def submit(self, payload: AnyPayload, now_ns: int) -> Sequence[Effect]:
         self.now_ns = now_ns
         return self.edit(self.inner.submit(payload, now_ns))
 

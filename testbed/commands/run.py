@@ -86,9 +86,10 @@ def _run_nodes(scenario: Scenario, nodes: Nodes) -> "Result":
     from testbed.launch import LaunchError
     from testbed.launch.access import broker_named
     from testbed.launch.options import Options
-    from testbed.launch.run import simulate_on_nodes
+    from testbed.launch.run import check_for_nodes, simulate_on_nodes
     from testbed.sky import build_sky
 
+    check_for_nodes(scenario)
     sky = build_sky(scenario)
     warn(sky.warnings)
     _check_by_hand(sky, nodes.by_hand)

@@ -31,6 +31,7 @@ from testbed.launch.fold import Gathered, fold_nodes
 from testbed.launch.guard import Warden, private_folder, tail
 from testbed.launch.keeper import NodeFailedError, NodeKeeper, at_unix_ns
 from testbed.launch.options import Interruption, NodesProgress, Options
+from testbed.scenario.mistakes import Mistake
 from testbed.terms import terms_of
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def simulate_on_nodes(scenario: Scenario, sky: Sky, options: Options | None = No
     when there is nothing to report: no broker, nodes that never got ready, a node that failed; `ProtocolError` if the
     protocol is why; ValueError for a broker that cannot be had.
     """
+    check_for_nodes(scenario)
     run = _Run(scenario, sky, options or Options())
     with Interruption() as interruption, Warden.start(private_folder()) as warden:
         try:
@@ -75,6 +77,13 @@ def simulate_on_nodes(scenario: Scenario, sky: Sky, options: Options | None = No
             return fold_nodes(sky, run.protocol, run.terms, gathered)
         except BreachError as error:
             raise ProtocolError(f"protocol {run.terms.protocol}: a replica {error}") from None
+
+
+def check_for_nodes(scenario: Scenario) -> None:
+    """Raises `ScenarioError` for what only virtual time has."""
+    if scenario.client:
+        text = "exists in virtual time only; leave out --bus mqtt, or let workload.transactions_per_s stand for clients"
+        raise scenario.error([Mistake(("client",), text)])
 
 
 class _Run:

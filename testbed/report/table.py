@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from node.clients import KINDS
+
 if TYPE_CHECKING:
     from testbed.result import Result
 
@@ -78,6 +80,8 @@ def _times(report: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for label, part, key in _FINALITY:
         values = report[part][key]
+        if key == "transaction_latency_ms" and report["workload"]["stable"] is False:
+            label = f"{label}, of {rate(report['workload']['final_share'])} only"
         if values is not None:
             table.add_row(label, *(number(values[name]) for name in _STATISTICS))
     return table
@@ -107,7 +111,9 @@ def _facts(report: Mapping[str, Any]) -> Table:
             f"{number(bound['finality_ms'])}{error} ms; measured ÷ bound = {bound['ratio']:.4f}{least}{_scope(report)}",
         )
     table.add_row("bound check", escape(bound["check"]))
-    per_block = f", {network['messages'] / committed:,.1f} a block" if committed else ""
+    submitted = sum(network["by_kind"][kind]["messages"] for kind in KINDS if kind in network["by_kind"])
+    what = " of consensus" if submitted else ""
+    per_block = f", {(network['messages'] - submitted) / committed:,.1f}{what} a block" if committed else ""
     table.add_row("messages", f"{number(network['messages'])}{per_block}, {_megabytes(network['bytes'])}")
     if network["link_transmissions"]:
         table.add_row(
@@ -120,7 +126,11 @@ def _facts(report: Mapping[str, Any]) -> Table:
     if any(report["compute"]["work_ms"].values()):
         table.add_row("CPU", _cpu(report["compute"]))
     if consensus["transactions_per_s"]:
-        table.add_row("throughput", f"{number(consensus['transactions_per_s'])} transactions/s")
+        _add_goodput(table, report)
+    if report["workload"]["stable"] is False:
+        backlog, growth, se = (report["workload"][f"backlog{end}"] for end in ("", "_growth_per_s", "_growth_se"))
+        sentence = f"{number(backlog)} waiting, {number(growth)} ± {number(se)} more every second"
+        table.add_row("[bold red]UNSTABLE[/]", sentence)
     for fault in report["faults"]:
         target = escape(", ".join(fault["target"]))
         effect = fault["effect"]
@@ -135,6 +145,19 @@ def _facts(report: Mapping[str, Any]) -> Table:
         _add_nodes(table, engine)
     table.add_row("digest", report["digest"][:16])
     return table
+
+
+def _add_goodput(table: Table, report: Mapping[str, Any]) -> None:
+    consensus, workload = report["consensus"], report["workload"]
+    share = "" if workload["goodput_share"] is None else f", {rate(workload['goodput_share'])} of all bytes sent"
+    table.add_row(
+        "throughput",
+        f"{number(consensus['transactions_per_s'])} of {number(workload['submitted_per_s'])} transactions/s, "
+        f"{number(workload['goodput_bytes_per_s'] / 1e6)} MB/s{share}",
+    )
+    if workload["dropped"]:
+        dropped = ", ".join(f"{number(count)} {reason}" for reason, count in workload["dropped"].items())
+        table.add_row("transactions dropped", dropped)
 
 
 def _add_nodes(table: Table, engine: Mapping[str, Any]) -> None:

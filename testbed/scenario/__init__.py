@@ -14,7 +14,6 @@ from testbed.scenario.models import (
     Fault,
     Mqtt,
     Scenario,
-    Workload,
 )
 from testbed.scenario.space import (
     Elements,
@@ -26,8 +25,10 @@ from testbed.scenario.space import (
     WalkerDelta,
     WalkerStar,
 )
+from testbed.scenario.workload import Client, Workload
 
 __all__ = [
+    "Client",
     "Committee",
     "Compute",
     "Consensus",

@@ -12,6 +12,7 @@ from typing import Any
 from network.elements import read_elements
 from testbed.launch.brokers import check_broker
 from testbed.scenario.base import UnreadableError
+from testbed.scenario.check_clients import check_client, check_workload
 from testbed.scenario.check_committee import check_block, check_matrix_size
 from testbed.scenario.check_faults import check_fault
 from testbed.scenario.check_protocol import check_protocol, check_quorum
@@ -47,6 +48,7 @@ def cross_check(draft: Scenario) -> Iterator[Mistake]:
         check_matrix_size,
         check_verification,
         check_mqtt,
+        check_workload,
     )
     for check in whole:
         yield from readable(check(places))
@@ -55,6 +57,7 @@ def cross_check(draft: Scenario) -> Iterator[Mistake]:
         ("shell", check_links_to),
         ("shell", check_elements),
         ("committee", check_block),
+        ("client", check_client),
         ("fault", check_fault),
     )
     for key, block_check in each:

@@ -31,6 +31,7 @@ MISSING = {
     "on": 'missing; "laboratory", "ground", "terrestrial" or the name of a shell',
     "file": "missing; the element sets of the shell",
     "committee": "missing; a scenario needs at least one [[committee]] block",
+    "at": "missing; the endpoint of the client, such as gs/tokyo",
     "target": "missing; what the fault strikes, such as replica/3",
 }
 

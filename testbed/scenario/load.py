@@ -18,7 +18,7 @@ from testbed.scenario.overrides import apply_overrides
 from testbed.scenario.quantities import existing_file
 from testbed.tables import TableError, read_stations
 
-_ARRAYS = frozenset({"committee", "shell", "ground_station", "fault"})
+_ARRAYS = frozenset({"committee", "shell", "ground_station", "client", "fault"})
 
 
 def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
@@ -50,6 +50,11 @@ def _build(tables: dict[str, Any], folder: Path, overrides: Sequence[str], sourc
     if all(shell.get("pattern") != "elements" for shell in shells):
         tables.setdefault("start", DEFAULT_START)
     fill_in(tables)
+    if tables.get("client"):
+        # Each client has its own rate, so the default of all of them together must not stand there.
+        workload = tables.setdefault("workload", {})
+        if isinstance(workload, dict):
+            workload.setdefault("transactions_per_s", None)
     remember_folder(tables, folder)
     station_lines, mistakes = _read_station_table(tables, folder)
     sources = Sources(sources.name, sources.lines, placed, station_lines)

@@ -23,15 +23,14 @@ from testbed.scenario.quantities import (
     Folder,
     Instant,
     Milliseconds,
-    PerSecond,
     Positive,
     PositiveShare,
     Seed,
     Text,
-    WholeOrZero,
     mistake,
 )
 from testbed.scenario.space import GroundStation, Network, Shell
+from testbed.scenario.workload import Client, Workload
 
 DEFAULT_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """The start of a scenario that has no element sets and names none."""
@@ -95,17 +94,6 @@ class Committee(Table):
     """Share of hash power of each replica of the block under longest_chain; elsewhere every replica has one vote."""
 
 
-class Workload(Table):
-    """Transactions that arrive for ordering."""
-
-    transactions_per_s: PerSecond = 1000.0
-    """Mean rate of Poisson arrivals, over all clients."""
-    transaction_bytes: Count = 250
-    """Size of each transaction."""
-    block_max_bytes: WholeOrZero = 1_000_000
-    """The most bytes of transactions that a block carries."""
-
-
 _Number = Annotated[int, Strict()]
 Replicas = Annotated[
     tuple[_Number, ...],
@@ -126,7 +114,7 @@ class Fault(Table):
     ]
     """crash: replicas stop and restart from their store. outage: satellites, stations or links carry nothing.
     partition: the target on one side, the rest on the other. loss: messages vanish. slow: messages are late.
-    byzantine: replicas do what they should not."""
+    byzantine: replicas do what they should not. Clients at a struck place suffer partition, loss and slow with it."""
     target: Names
     """replica/3, an endpoint, plane/s1/4, shell/s1, operator/NAME, link/A~B, all, or a list of these."""
     window_s: Window = (0.0,)
@@ -216,6 +204,8 @@ class Scenario(Table):
     """Links, rates and delays."""
     workload: Workload = Field(default_factory=Workload)
     """Transactions."""
+    client: tuple[Client, ...] = ()
+    """Who submits them, and from where; without clients they are known to every replica as they arrive."""
     compute: Compute = Field(default_factory=Compute)
     """What computing costs."""
     fault: tuple[Fault, ...] = ()

@@ -14,7 +14,7 @@ from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import key_text
 
 _BARE_WORD = re.compile(r"[^\s\"'\[\]{}=,#]+")
-_FILE_KEYS = frozenset({"file", "isl", "terrestrial", "ground_stations"})
+_FILE_KEYS = frozenset({"file", "isl", "terrestrial", "ground_stations", "trace"})
 
 
 def apply_overrides(

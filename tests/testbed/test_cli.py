@@ -76,6 +76,14 @@ def test_all_mistakes_of_a_scenario_are_shown_at_once(capsys, tiny):
     ]
 
 
+def test_real_nodes_have_no_clients(capsys, tiny):
+    client = ["client.0.at=lab/0", "client.0.transactions_per_s=1"]
+    assert main(["run", tiny, "--bus", "mqtt", "--set", *client]) == 2
+    assert "client" in (err := capsys.readouterr().err)
+    assert err.count("\n") == 1
+    assert "exists in virtual time only" in err
+
+
 def test_an_unwritable_folder_is_found_before_the_run(capsys, tiny, tmp_path):
     (tmp_path / "file").write_text("")
     assert main(["run", tiny, "--out", str(tmp_path / "file" / "runs")]) == 2

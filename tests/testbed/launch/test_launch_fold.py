@@ -125,7 +125,11 @@ def test_told_as_one_the_traces_of_nodes_make_the_same_report(run: Run) -> None:
     ours, theirs = real.report, virtual.report
     assert ours.keys() == theirs.keys()
     # The order of events at one instant is none of a network's, so the digest is another; so is the engine.
-    for part in sorted(ours.keys() - {"digest", "engine"}):
+    # Real nodes do not count copies apart from what is due: that has a check and numbers of its own.
+    checks = [check for check in theirs["safety"]["checks"] if check["name"] != "conservation"]
+    assert ours["safety"] == {**theirs["safety"], "checks": checks}
+    assert ours["network"].items() <= theirs["network"].items()
+    for part in sorted(ours.keys() - {"digest", "engine", "safety", "network"}):
         assert ours[part] == theirs[part], part
     assert spools.watch.ledger.commits > 10
     assert sum(theirs["network"]["rejected"].values()) > 0
