@@ -15,6 +15,7 @@ from network.channel import Drop, Entrance
 from network.dissemination import Flood, Multicast, Unicast
 from network.faults import Losing, Slow, Window
 from network.plan import UNREACHABLE, BoolArray
+from network.wiring import TREES_KEPT
 from tests.network.meshes import HandMade, Net, both_ways, line
 
 ALWAYS = Window(0)
@@ -144,6 +145,18 @@ def test_what_a_channel_loses_grows_no_branch_and_what_it_delays_enters_later():
     assert net.fabric.account.drops == {"fault_loss": 1}
     # Once for those two, and once more for the one that is late.
     assert [net.link(tail, tail + 1).messages for tail in range(4)] == [2, 2, 1, 0]
+
+
+def test_only_so_many_trees_are_kept():
+    """Where every broadcast loses other copies, no two go along the same tree, and old ones are forgotten."""
+    wiring = Net(HandMade(12, line(*[(10, 0.0)] * 11))).fabric.wiring
+    first, last = np.array([10]), np.array([11])
+    tree = wiring.tree(0, first)
+    for bits in range(1, TREES_KEPT):
+        wiring.tree(0, np.flatnonzero([bits >> bit & 1 for bit in range(8)]))
+    assert wiring.tree(0, first) is tree
+    wiring.tree(0, last)
+    assert wiring.tree(0, first) is not tree
 
 
 # Floods
