@@ -83,7 +83,7 @@ class Wiring:
             self._choose()
             vanished = before - set(self._present)
             for link in vanished:
-                link.free_ns = 0.0
+                link.cut(now_ns)
         self._measure()
         return vanished
 
