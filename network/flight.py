@@ -201,6 +201,17 @@ class FabricAccount:
     rerouted: int = 0
     delays: Delays = field(default_factory=Delays)
 
+    def deliver(self, flight: Flight, processing_ns: int, now_ns: int) -> None:
+        """Count a copy that has arrived; what is no other part of its delay was transmission."""
+        self.delivered += 1
+        delays, queueing_ns = self.delays, flight.queueing_ns
+        delays.propagation_ns += flight.propagation_ns
+        delays.queueing_ns += queueing_ns
+        delays.processing_ns += processing_ns
+        delays.transmission_ns += now_ns - flight.entered_ns - flight.propagation_ns - queueing_ns - processing_ns
+        if queueing_ns > delays.longest_queueing_ns:
+            delays.longest_queueing_ns = queueing_ns
+
     def missing(self, under_way: int) -> int:
         """How many copies are unaccounted for, or counted twice if negative, given those under way."""
         return self.entered - self.delivered - self.drops.total() - under_way
