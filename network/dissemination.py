@@ -16,7 +16,7 @@ from network.clock import Action, VirtualClock
 from network.fabric import Fabric
 from network.flight import Link
 from network.meter import Meter
-from network.plan import IntArray
+from network.plan import UNREACHABLE, IntArray
 
 
 class Dissemination(Protocol):
@@ -116,9 +116,8 @@ class Flood:
         self._validation_ns = validation_ns
         self._nodes = len(fabric.node_names)
         self._senders = fabric.wiring.senders
-        self._members: dict[int, list[int]] = {}
-        for member, node in enumerate(fabric.wiring.receivers):
-            self._members.setdefault(node, []).append(member)
+        self._members = by_node(fabric.wiring.receivers)
+        self._beside = by_node(self._senders)
 
     def spread(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `Dissemination.spread`."""
@@ -139,6 +138,10 @@ class Flood:
             links = self._fabric.wiring.neighbours(node)
             self._meter.sent[wave.source] += wave.size_bytes * len(links)
         self._pass_on(wave, node, -1, now_ns)
+        within_ns = self._fabric.wiring.within_ns(wave.source)
+        if within_ns != UNREACHABLE:
+            for member in self._beside[node]:
+                self._hand_over(wave, member, now_ns + within_ns)
 
     def _arrive(self, copy: tuple[Wave, Link], now_ns: int) -> None:
         wave, link = copy
@@ -149,24 +152,36 @@ class Flood:
         if self._validation_ns:
             self._clock.at(now_ns + self._validation_ns, self._accept, copy)
         else:
-            self._pass_on(wave, node, link.tail, now_ns)
+            self._accept(copy, now_ns)
 
     def _accept(self, copy: tuple[Wave, Link], now_ns: int) -> None:
         wave, link = copy
         self._pass_on(wave, link.head, link.tail, now_ns)
+        for member in self._members.get(link.head, ()):
+            self._hand_over(wave, member, now_ns)
 
     def _pass_on(self, wave: Wave, node: int, came_from: int, now_ns: int) -> None:
-        hop, arrive, members = self._fabric.hop, self._arrive, self._members.get(node, ())
+        hop, arrive = self._fabric.hop, self._arrive
         for link in self._fabric.wiring.neighbours(node):
             if link.head != came_from:
                 hop(link, wave.size_bytes, (wave, link), arrive, now_ns)
-        for member in members:
-            self._hand_over(wave, member, now_ns)
 
     def _hand_over(self, wave: Wave, member: int, now_ns: int) -> None:
-        """Give it to a member, unless the channel has lost it, and as much later as the channel has made it enter."""
-        enters_ns = wave.enters_ns.get(member, -1)
+        """Give it to a member, unless the channel has lost it, and as much later as the channel has made it enter.
+
+        It does not come a second time to a station that is beside its source, nor before the source has finished its
+        step.
+        """
+        enters_ns = wave.enters_ns.pop(member, -1)
         if enters_ns >= 0:
             if self._meter is not None:
                 self._meter.received[member] += wave.size_bytes
-            self._fabric.when(now_ns + enters_ns - wave.now_ns, self._receivers[member], wave.parcel)
+            self._clock.at(now_ns + enters_ns - wave.now_ns, self._receivers[member], wave.parcel)
+
+
+def by_node(nodes: Sequence[int]) -> dict[int, list[int]]:
+    """The members at each node."""
+    members: dict[int, list[int]] = {}
+    for member, node in enumerate(nodes):
+        members.setdefault(node, []).append(member)
+    return members

@@ -246,15 +246,7 @@ class Fabric:
             self._meter.received[flight.member] += flight.size
         if flight.message is not None and not flight.message.completed_by(flight.member):
             return
-        account, delays = self.account, self.account.delays
-        account.delivered += 1
-        queueing_ns, processing_ns = flight.queueing_ns, flight.hops * self._processing_ns
-        delays.propagation_ns += flight.propagation_ns
-        delays.queueing_ns += queueing_ns
-        delays.processing_ns += processing_ns
-        delays.transmission_ns += now_ns - flight.entered_ns - flight.propagation_ns - queueing_ns - processing_ns
-        if queueing_ns > delays.longest_queueing_ns:
-            delays.longest_queueing_ns = queueing_ns
+        self.account.deliver(flight, flight.hops * self._processing_ns, now_ns)
         self._clock.delivered += 1
         flight.actions[flight.member](flight.parcel, now_ns)
 

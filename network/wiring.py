@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from network.flight import Branches, Link
 from network.mesh import LinkClass, MeshPlan
@@ -10,6 +11,10 @@ from network.plan import IntArray
 from network.routing import NOWHERE
 
 Ways = list[Link | None]
+
+TREES_KEPT: Final = 256
+"""Trees from so many different roots to different members are remembered: to 1,584 members, each takes 0.4 MB. Where
+the channel loses copies, no tree may ever be asked for again."""
 
 
 class Wiring:
@@ -58,6 +63,8 @@ class Wiring:
         key = node, targets.tobytes()
         found = self._trees.get(key)
         if found is None:
+            if len(self._trees) >= TREES_KEPT:
+                del self._trees[next(iter(self._trees))]
             found = self._trees[key] = self._grow(node, targets.tolist())
         return found
 
@@ -76,7 +83,7 @@ class Wiring:
             self._choose()
             vanished = before - set(self._present)
             for link in vanished:
-                link.free_ns = 0.0
+                link.cut(now_ns)
         self._measure()
         return vanished
 

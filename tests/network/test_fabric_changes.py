@@ -64,6 +64,26 @@ def test_a_link_that_comes_back_has_an_empty_queue_and_remembers_what_it_carried
     assert net.fabric.account.drops == {"link_lost": 2}
 
 
+def test_a_link_has_been_busy_for_as_long_as_it_has_transmitted():
+    """400 bytes, then 600 of 3,000 before it vanishes; afterwards 700, seen in the middle of them."""
+    net = Net(HandMade(3, SHORT, (1000, line((1000, 1.0))), (2000, SHORT)))
+    link = net.link(1, 2)
+    net.send(0, 1, 2, 400)
+    net.send(0, 1, 2, 3000)
+    net.send(2000, 1, 2, 700)
+    for now_ns, busy_ns in (
+        (300, 300),
+        (900, 900),
+        (1500, 1000),
+        (2000, 1000),
+        (2300, 1300),
+        (2700, 1700),
+        (9000, 1700),
+    ):
+        net.run(now_ns)
+        assert link.busy_ns(now_ns) == busy_ns
+
+
 def test_without_another_way_what_is_rerouted_has_none():
     net = Net(HandMade(3, SHORT, (1200, line((1000, 1.0)))), vanished="rerouted")
     net.send(0, 1, 2, 500)
