@@ -18,21 +18,12 @@ import numpy as np
 
 from network.channel import Drop
 from network.clock import Action, VirtualClock
-from network.flight import FabricAccount, Flight, Link, Packets
+from network.flight import FabricAccount, Flight, Link, Packets, endless, unheard
 from network.mesh import LinkClass, MeshPlan
 from network.meter import Meter
 from network.plan import UNREACHABLE, IntArray
 from network.routing import NOWHERE
 from network.wiring import Wiring
-
-
-def endless(kind: LinkClass) -> float:
-    """Buffers that are never full."""
-    return float("inf")
-
-
-def _unheard(parcel: Any, reason: str, now_ns: int) -> None:
-    """Nobody wants to know of losses."""
 
 
 class Fabric:
@@ -49,7 +40,7 @@ class Fabric:
         processing_ns_per_hop: int = 0,
         vanished: Literal["lost", "rerouted"] = "lost",
         meter: Meter | None = None,
-        lost: Callable[[Any, str, int], None] = _unheard,
+        lost: Callable[[Any, str, int], None] = unheard,
     ) -> None:
         """`vanished` says what becomes of messages on a link that goes away. Links stay the same after `until_ns`.
 

@@ -215,3 +215,12 @@ class FabricAccount:
     def missing(self, under_way: int) -> int:
         """How many copies are unaccounted for, or counted twice if negative, given those under way."""
         return self.entered - self.delivered - self.drops.total() - under_way
+
+
+def endless(kind: LinkClass) -> float:
+    """Buffers that are never full."""
+    return float("inf")
+
+
+def unheard(parcel: Any, reason: str, now_ns: int) -> None:
+    """Nobody wants to know of losses."""
