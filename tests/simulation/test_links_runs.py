@@ -9,6 +9,7 @@ import pytest
 
 from network.carriage import Direct
 from network.fabric import Fabric
+from testbed.launch.run import check_for_nodes
 from testbed.result import Result
 from testbed.scenario import ScenarioError, make_scenario
 from testbed.simulation import simulate
@@ -215,3 +216,16 @@ def test_what_does_not_go_together_is_one_sentence(network: dict[str, Any], sent
     with pytest.raises(ScenarioError) as error:
         scenario(network)
     assert sentence in str(error.value)
+
+
+def test_real_nodes_have_no_links_and_say_so() -> None:
+    """All mistakes at once, before anything is started."""
+    network = {"dissemination": "gossip", "compact": {"enabled": True}}
+    with pytest.raises(ScenarioError) as error:
+        check_for_nodes(scenario(network))
+    assert [line.split(": ")[1] for line in error.value.problems] == [
+        'network.model = "links"',
+        'network.dissemination = "gossip"',
+        "network.compact.enabled = true",
+    ]
+    assert all("exists in virtual time only" in line for line in error.value.problems)
