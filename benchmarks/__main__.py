@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import engine, geometry, nodes, schedules
+from benchmarks import engine, geometry, links, nodes, schedules
 from benchmarks.limits import LIMITS
 
 
 def main() -> int:
     """Measure and print."""
     missed = 0
-    for measure in (geometry.measure, engine.measure, schedules.measure, nodes.measure):
+    for measure in (geometry.measure, engine.measure, links.measure, schedules.measure, nodes.measure):
         for key, measured in measure().items():
             limit = LIMITS[key]
             ok = limit.met_by(measured)

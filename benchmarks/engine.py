@@ -33,9 +33,9 @@ verify_us = 0
 
 def measure() -> dict[str, float]:
     """Each of the engine's rows in its unit."""
-    decisions, decisions_s = _run(_PBFT.format(n=128, duration_s=15))
-    thousand, thousand_s = _run(_PBFT.format(n=1000, duration_s=0.301))
-    _, demo_s = _run(DEMO.read_text(encoding="utf-8"))
+    decisions, decisions_s = run_command(_PBFT.format(n=128, duration_s=15))
+    thousand, thousand_s = run_command(_PBFT.format(n=1000, duration_s=0.301))
+    _, demo_s = run_command(DEMO.read_text(encoding="utf-8"))
     return {
         "pbft-128": decisions["deliveries"] / decisions_s,
         "pbft-1000": thousand_s,
@@ -45,7 +45,7 @@ def measure() -> dict[str, float]:
     }
 
 
-def _run(scenario: str) -> tuple[dict[str, Any], float]:
+def run_command(scenario: str) -> tuple[dict[str, Any], float]:
     """(the result's engine part, CPU seconds of the whole command: start, geometry, run, checks, metrics, files)."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with TemporaryDirectory() as folder:

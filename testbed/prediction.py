@@ -25,7 +25,9 @@ RANDOM_MODELS = ("normal", "uniform")
 DRAWS = 400
 """Delay draws behind a Monte-Carlo bound."""
 SAMPLES = 16
-"""Instants at which a moving network's mean delay is taken."""
+"""Instants at which a moving network's mean delay is taken,"""
+ROUTED_AT_MOST = 8_000
+"""or fewer, where there would be more replicas than this to route to at all of them together."""
 LEADERS = 60
 """At most this many leaders are tried when a whole scenario's bound is asked for."""
 
@@ -98,7 +100,8 @@ def mean_delay_s(scenario: Scenario, plan: Plan, weights: npt.NDArray[np.float64
         else:
             mean_ms = (low + high) / 2
         return mean_ms / 1e3 * float(pairs.sum() - np.trace(pairs))
-    instants = [0] if plan.constant else [duration_ns * k // SAMPLES for k in range(SAMPLES)]
+    samples = 1 if plan.constant else min(SAMPLES, max(2, ROUTED_AT_MOST // len(weights)))
+    instants = [duration_ns * k // samples for k in range(samples)]
     means = []
     for instant in instants:
         delay_ns = plan.at(instant).delay_ns
