@@ -8,8 +8,9 @@ import pytest
 
 from network.constellation import Constellation, ElementShell
 from network.ground import GroundStation
+from network.gsl import GslPolicy
 from network.isl import IslLimits, IslPolicy, lengths_km
-from network.links import GslPolicy, LinkRules, Topology
+from network.links import LinkRules, Topology
 from network.walker import WalkerShell
 from tests.shared import shared
 
@@ -215,7 +216,7 @@ def test_many_stations_in_blocks_see_the_same(monkeypatch):
     stations = [GroundStation(f"g{n}", -60 + n, 7 * n % 180) for n in range(120)]
     constellation = Constellation([shell(20, 20)], START)
     whole = Topology(constellation, stations).links_at(0)
-    monkeypatch.setattr("network.links.LOOKS_AT_ONCE", 3000)
+    monkeypatch.setattr("network.gsl.LOOKS_AT_ONCE", 3000)
     parts = Topology(constellation, stations).links_at(0)
     assert np.array_equal(whole.gsl, parts.gsl)
 
