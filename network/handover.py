@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,19 @@ class Lasers:
     held: IntArray
 
 
+class Turn(NamedTuple):
+    """What one choice brings that the one before it did not have, and what there is then.
+
+    `handovers`     ground-satellite links that were not there
+    `acquisitions`  lasers that must be acquired
+    `lasers`        all chosen ones
+    """
+
+    handovers: int
+    acquisitions: int
+    lasers: int
+
+
 class Handover:
     """The choices of a topology under outages, with a time that new lasers take before they carry.
 
@@ -106,6 +119,7 @@ class Handover:
         self._kept = KEPT
         self._milestones: dict[int, tuple[int, Lasers]] = {}
         self._links: OrderedDict[int, Links] = OrderedDict()
+        self._turns: dict[int, Turn] = {}
         self._carries_ns: OrderedDict[int, IntArray] = OrderedDict()
         self._services_ns: OrderedDict[int, tuple[int, ...]] = OrderedDict()
 
@@ -113,10 +127,11 @@ class Handover:
         """The links of a choice, those under acquisition among them; links that an outage strikes as well."""
         links = self._links.get(chosen_ns)
         if links is None:
-            stateless = not self.acquisition_ns and self._topology.rules.isl_terminals is None
-            isl = None if stateless else self.lasers(chosen_ns).pairs
-            links = self._topology.links_at(chosen_ns / SECOND_NS, self._down(chosen_ns), isl)
+            lasers = self.lasers(chosen_ns)
+            links = self._topology.links_at(chosen_ns / SECOND_NS, self._down(chosen_ns), lasers.pairs)
             remember(self._links, chosen_ns, links)
+            if chosen_ns and (before := self._links.get(self.choices.last_ns(chosen_ns - 1))) is not None:
+                self._note(chosen_ns, before, links)
         return links
 
     def begin_ns(self, now_ns: int) -> int:
@@ -141,6 +156,29 @@ class Handover:
         """The times in (0, `until_ns`] at which links can change; a laser that was chosen at one is ready later."""
         times_ns = self.choices.until_ns(until_ns)
         return times_ns | {ready for time in times_ns if (ready := time + self.acquisition_ns) <= until_ns}
+
+    def unseen(self, until_ns: int) -> int:
+        """How many choices in (0, `until_ns`] `turns` would have to make, since nobody asked for them and theirs."""
+        return len(self.choices.until_ns(until_ns) - self._turns.keys())
+
+    def turns(self, until_ns: int) -> list[Turn]:
+        """One for each choice in (0, `until_ns`], ascending."""
+        times_ns = sorted(self.choices.until_ns(until_ns))
+        for at_ns in times_ns:
+            if at_ns not in self._turns:
+                before = self.links(self.choices.last_ns(at_ns - 1))
+                self._note(at_ns, before, self.links(at_ns))
+        return [self._turns[at_ns] for at_ns in times_ns]
+
+    def _note(self, chosen_ns: int, before: Links, links: Links) -> None:
+        held = self.lasers(self.choices.last_ns(chosen_ns - 1)).held
+        handovers = len(links.gsl) - int(among(links.gsl, before.gsl).sum())
+        acquisitions = len(links.isl) - int(among(links.isl, held).sum())
+        self._turns[chosen_ns] = Turn(handovers, acquisitions, len(links.isl))
+
+    def over(self, topology: Topology) -> Handover:
+        """The same times, outages and acquisition for another topology of the same satellites."""
+        return Handover(topology, self.choices, self._outages, self.acquisition_ns)
 
     def _acquired(self, chosen_ns: int) -> IntArray:
         """Looks back by the acquisition time: who was there at every choice since then is acquired."""

@@ -85,6 +85,7 @@ class Topology:
         self.stations = tuple(stations)
         self.rules = LinkRules() if rules is None else rules
         self._ground = GroundSegment(constellation, self.stations, self.rules.gsl)
+        self._last_km: tuple[float, FloatArray] | None = None
         self._pairs = NO_PAIRS
         self._searches: list[tuple[IntArray, IntArray, int]] = []
         for name, policy in self.rules.isl.items():
@@ -106,10 +107,11 @@ class Topology:
         return self._isl(self._positions_km(at_s, without), existing)
 
     def _positions_km(self, at_s: float, without: BoolArray | None) -> FloatArray:
-        position_km = self.constellation.positions_itrs_km(at_s)
-        if without is not None:
-            position_km[without] = np.nan
-        return position_km
+        # ISLs and GSLs of one time are asked for one after the other.
+        if self._last_km is None or self._last_km[0] != at_s:
+            self._last_km = at_s, self.constellation.positions_itrs_km(at_s)
+        position_km = self._last_km[1]
+        return position_km if without is None else np.where(without[:, None], np.nan, position_km)
 
     def measured_at(self, at_s: float, links: Links) -> Links:
         """The same links with the lengths they have at another time.

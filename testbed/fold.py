@@ -14,6 +14,7 @@ from consensus.replica import Lottery
 from testbed.checks import Verdict, bound_verdict, non_vacuity_verdict, progress_verdict, recovery_verdict
 from testbed.compare import compare
 from testbed.faults import FaultEffect
+from testbed.handovers import handover_counts
 from testbed.ledger import NEVER
 from testbed.metrics import BlockMetrics
 from testbed.result import SCHEMA, Result
@@ -170,6 +171,7 @@ def _network(watch: Watch, account: Account, links: dict[tuple[str, str], tuple[
             {"from": link[0], "to": link[1], "messages": messages, "bytes": size_bytes}
             for link, (messages, size_bytes) in busiest
         ],
+        **handover_counts(watch.plan, account.reached_ns),
         "drops": dict(sorted(drops.items())),
         "rejected": dict(sorted(ledger.rejections.items())),
     }

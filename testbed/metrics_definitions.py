@@ -160,6 +160,13 @@ DEFINITIONS = (
     Definition("network.link_transmissions", "integer", "", "Messages times links of their routes."),
     Definition("network.link_bytes", "integer", "B", "Bytes times links of their routes."),
     Definition("network.busiest_links", "array", "", "The ten directed links that carried the most bytes."),
+    Definition(
+        "network.handovers",
+        "integer",
+        "",
+        "Ground-satellite links chosen at a reconfiguration that were not there before; null without satellites.",
+    ),
+    Definition("network.acquisitions", "integer", "", "Lasers that had to be acquired after the start; null likewise."),
     Definition("network.drops", "object", "", "Messages that never arrived, by reason."),
     Definition("network.rejected", "object", "", "Messages that arrived and were rejected, by reason."),
     Definition("bound.blocks", "integer", "", "Final blocks with a bound; what needs a lost route has none."),
