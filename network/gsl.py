@@ -21,7 +21,8 @@ LOOKS_AT_ONCE: Final = 4_000_000
 """Station-satellite pairs held in memory together: about 100 MB."""
 
 LOOK_AHEAD_S: Final = 10.0
-"""The step in which passes are followed. Settings in between are interpolated: right to a tenth of a second."""
+"""The step in which passes are followed. Settings in between are interpolated: right to a fifth of a second, except
+where a satellite only grazes the mask."""
 
 LONGEST_PASS_S: Final = 1200.0
 """Passes are followed no further; a satellite that stays longer counts as staying this long."""
