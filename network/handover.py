@@ -30,6 +30,9 @@ KEPT: Final = 4
 BLOCK_NS: Final = 900 * SECOND_NS
 """With few terminals each choice hangs on the one before: one choice in a block of this length is kept for good."""
 
+NEVER: Final = 2**63 - 1
+"""Later than any time in ns."""
+
 _Kept = TypeVar("_Kept")
 
 
@@ -64,6 +67,15 @@ class Choices:
         at_ns = grid_ns(now_ns, self.interval_ns, self.offset_ns)
         passed = bisect_right(self.more_ns, now_ns)
         return max(at_ns, self.more_ns[passed - 1]) if passed else at_ns
+
+    def next_ns(self, now_ns: int) -> int:
+        """The first choice after `now_ns`, or `NEVER`."""
+        passed = bisect_right(self.more_ns, now_ns)
+        next_ns = self.more_ns[passed] if passed < len(self.more_ns) else NEVER
+        if self.interval_ns is None:
+            return next_ns
+        on_grid_ns = grid_ns(now_ns, self.interval_ns, self.offset_ns) + self.interval_ns
+        return min(next_ns, self.offset_ns if now_ns < self.offset_ns else on_grid_ns)
 
     def until_ns(self, until_ns: int) -> set[int]:
         """The choices in (0, `until_ns`]."""
@@ -121,7 +133,6 @@ class Handover:
         self._links: OrderedDict[int, Links] = OrderedDict()
         self._turns: dict[int, Turn] = {}
         self._carries_ns: OrderedDict[int, IntArray] = OrderedDict()
-        self._services_ns: OrderedDict[int, tuple[int, ...]] = OrderedDict()
 
     def links(self, chosen_ns: int) -> Links:
         """The links of a choice, those under acquisition among them; links that an outage strikes as well."""
@@ -134,16 +145,15 @@ class Handover:
                 self._note(chosen_ns, before, links)
         return links
 
-    def begin_ns(self, now_ns: int) -> int:
-        """Since when the links that carry at `now_ns` do so: the last choice, or when its last laser was ready."""
-        chosen_ns = self.choices.last_ns(now_ns)
+    def span_ns(self, now_ns: int) -> tuple[int, int]:
+        """From when, and until when, the links that carry at `now_ns` do so: between choices and lasers made ready."""
+        chosen_ns, next_ns = self.choices.last_ns(now_ns), self.choices.next_ns(now_ns)
         if not self.acquisition_ns or not chosen_ns:
-            return chosen_ns
-        services_ns = self._services_ns.get(chosen_ns)
-        if services_ns is None:
-            times_ns = np.unique(self.carries_ns(chosen_ns)).tolist()
-            services_ns = remember(self._services_ns, chosen_ns, (chosen_ns, *(time for time in times_ns if time)))
-        return services_ns[bisect_right(services_ns, now_ns) - 1]
+            return chosen_ns, next_ns
+        carries_ns = self.carries_ns(chosen_ns)
+        ready_ns = np.unique(carries_ns[carries_ns > 0]).tolist()
+        passed = bisect_right(ready_ns, now_ns)
+        return max([chosen_ns, *ready_ns[:passed]]), min([next_ns, *ready_ns[passed:]])
 
     def carries_ns(self, chosen_ns: int) -> IntArray:
         """int64[k]: when each ISL of a choice begins to carry; 0 where it does so from the choice on."""

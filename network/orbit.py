@@ -135,6 +135,7 @@ class OrbitPlan:
         boundaries_ns = tuple(sorted({time for outage in outages for time in outage.boundaries_ns}))
         choices = Choices(reconfiguration_interval_ns, reconfiguration_offset_ns, boundaries_ns)
         self.handover = Handover(topology, choices, outages, isl_acquisition_ns)
+        self._now = (0, 0, 0)  # the step that was asked for last, and when it ends
         self._intervals: OrderedDict[int, _Interval] = OrderedDict()
         self._routes: OrderedDict[int, OrbitRoutes] = OrderedDict()
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
@@ -182,8 +183,14 @@ class OrbitPlan:
 
     def _step(self, now_ns: int) -> tuple[int, int]:
         """Since when the links in force carry, and when their delays were last refreshed."""
-        begin_ns = self.handover.begin_ns(now_ns)
-        return begin_ns, max(begin_ns, grid_ns(now_ns, self._update_interval_ns))
+        begin_ns, instant_ns, until_ns = self._now
+        if not instant_ns <= now_ns < until_ns:
+            begin_ns, until_ns = self.handover.span_ns(now_ns)
+            instant_ns = max(begin_ns, grid_ns(now_ns, self._update_interval_ns))
+            if self._update_interval_ns is not None:
+                until_ns = min(until_ns, grid_ns(now_ns, self._update_interval_ns) + self._update_interval_ns)
+            self._now = begin_ns, instant_ns, until_ns
+        return begin_ns, instant_ns
 
     def _interval(self, begin_ns: int) -> _Interval:
         interval = self._intervals.get(begin_ns)

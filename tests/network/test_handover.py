@@ -15,7 +15,7 @@ from network.constants import SECOND_NS
 from network.constellation import Constellation
 from network.ground import GroundStation
 from network.gsl import GslPolicy
-from network.handover import Choices, Handover
+from network.handover import NEVER, Choices, Handover
 from network.isl import IslPolicy
 from network.links import LinkRules, Topology
 from network.orbit import OrbitPlan
@@ -79,13 +79,16 @@ def test_the_grid_of_starlink():
         *(0, 0, 12, 12, 27, 57, 72)
     ]
     assert grid.last_ns(27 * SECOND_NS - 1) == 12 * SECOND_NS
+    assert [grid.next_ns(time * SECOND_NS) // SECOND_NS for time in (0, 11, 12, 26, 27, 71)] == [12, 12, 27, 27, 42, 72]
 
 
 def test_choices_without_grid_or_with_more_times():
     assert Choices(None).until_ns(10**15) == set()
     assert Choices(None, more_ns=(0, 7)).until_ns(10) == {7}
     assert [Choices(None, more_ns=(0, 7)).last_ns(now) for now in (0, 6, 7, 8)] == [0, 0, 7, 7]
+    assert [Choices(None, more_ns=(0, 7)).next_ns(now) for now in (0, 6, 7)] == [7, 7, NEVER]
     both = Choices(10, 4, (0, 13, 20))
+    assert [both.next_ns(now) for now in (0, 4, 12, 13, 14, 20, 24)] == [4, 13, 13, 14, 20, 24, 34]
     assert sorted(both.until_ns(24)) == [4, 13, 14, 20, 24]
     assert [both.last_ns(now) for now in (3, 4, 13, 14, 19, 20, 23, 24)] == [0, 4, 13, 14, 14, 20, 20, 24]
 
@@ -105,8 +108,17 @@ def test_one_that_was_away_for_one_choice_begins_anew(star):
 def test_the_window_opens_at_its_nanosecond(star):
     # Chosen at 4 s, ready at 5 s; in between the choice at 4 s stands with one laser less.
     handover = slides(star, {A}, *[{A, B}] * 9, seconds=4, acquisition_s=1)
-    begins = {time: handover.begin_ns(time) for time in (0, 4 * 10**9 - 1, 4 * 10**9, 5 * 10**9 - 1, 5 * 10**9)}
-    assert list(begins.values()) == [0, 0, 4 * 10**9, 4 * 10**9, 5 * 10**9]
+    s = SECOND_NS
+    spans = [handover.span_ns(time_ns) for time_ns in (0, 4 * s - 1, 4 * s, 5 * s - 1, 5 * s, 8 * s - 1, 8 * s)]
+    assert spans == [
+        (0, 4 * s),
+        (0, 4 * s),
+        (4 * s, 5 * s),
+        (4 * s, 5 * s),
+        (5 * s, 8 * s),
+        (5 * s, 8 * s),
+        (8 * s, 12 * s),
+    ]
     assert carries_s(handover, 4) == {A: 0, B: 5}
     assert {4 * 10**9, 5 * 10**9} <= handover.changes_ns(5 * 10**9)
     assert 5 * 10**9 not in handover.changes_ns(5 * 10**9 - 1)
@@ -118,7 +130,7 @@ def test_acquisition_outlasts_intervals(star):
     assert [carries_s(handover, at_s) for at_s in (3, 4, 5, 6)] == [
         *({A: 3.5, B: 5.5}, {A: 0, B: 5.5}, {A: 0, B: 5.5}, {A: 0, B: 0})
     ]
-    assert [handover.begin_ns(round(now_s * 1e9)) / 1e9 for now_s in (3.4, 3.5, 3.9, 4.2, 5.4, 5.5, 5.99)] == [
+    assert [handover.span_ns(round(now_s * 1e9))[0] / 1e9 for now_s in (3.4, 3.5, 3.9, 4.2, 5.4, 5.5, 5.99)] == [
         *(3, 3.5, 3.5, 4, 5, 5.5, 5.5)
     ]
 
