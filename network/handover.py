@@ -117,6 +117,9 @@ class Handover:
     A permanent pair, one within a plane that its policy names once and for all, is never torn down: where limits
     part it, it carries again as soon as it is chosen. After an outage of the pair or of an end even it must be
     acquired. What is chosen at the start counts as acquired.
+
+    A choice is made from the geometry alone, unless lasers are few: then those that exist go before new ones, and a
+    time that is asked alone is reached from the start, or from the last choice that was kept (`BLOCK_NS`).
     """
 
     def __init__(
@@ -191,7 +194,7 @@ class Handover:
         return Handover(topology, self.choices, self._outages, self.acquisition_ns)
 
     def _acquired(self, chosen_ns: int) -> IntArray:
-        """Looks back by the acquisition time: who was there at every choice since then is acquired."""
+        """Looks back by the acquisition time: who was held at every choice since then is acquired."""
         window_ns = [chosen_ns]
         while window_ns[-1] > max(0, chosen_ns - self.acquisition_ns):
             window_ns.append(self.choices.last_ns(window_ns[-1] - 1))

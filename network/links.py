@@ -91,7 +91,7 @@ class Topology:
         for name, policy in self.rules.isl.items():
             self._add_policy(name, policy)
         self._pairs = unique_pairs(self._pairs)
-        self.permanent = self._pairs[within_plane(constellation, self._pairs)]
+        self.permanent = self._permanent()
 
     def links_at(self, at_s: float, without: BoolArray | None = None, isl: IntArray | None = None) -> Links:
         """The links `at_s` seconds after the start; satellites masked by `without`, bool[n], have none.
@@ -105,6 +105,11 @@ class Topology:
     def isl_at(self, at_s: float, without: BoolArray | None = None, existing: IntArray = NO_PAIRS) -> IntArray:
         """int64[k, 2]: the ISLs alone. Where terminals are short, `existing` pairs go before new ones."""
         return self._isl(self._positions_km(at_s, without), existing)
+
+    def _permanent(self) -> IntArray:
+        """int64[k, 2]: pairs within a plane that stand; none where a satellite has too few lasers to hold its own."""
+        pairs, lasers = self._pairs[within_plane(self.constellation, self._pairs)], self.rules.isl_terminals
+        return pairs if lasers is None or np.bincount(pairs.ravel()).max(initial=0) <= lasers else NO_PAIRS
 
     def _positions_km(self, at_s: float, without: BoolArray | None) -> FloatArray:
         # ISLs and GSLs of one time are asked for one after the other.

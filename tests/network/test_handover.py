@@ -297,6 +297,21 @@ def test_who_gets_the_lasers(star):
     assert len((second - permanent) & taken) < len((second - permanent) - taken)
 
 
+def test_with_one_laser_nothing_is_permanent(star):
+    """A satellite cannot hold both its neighbours: whichever comes must be acquired."""
+    plan = shell_plan(star, isl=IslPolicy("ring"), terminals=1)
+    assert not len(plan.topology.permanent)
+    assert len(shell_plan(star, isl=IslPolicy("ring"), terminals=2).topology.permanent) == 66
+    outage = Outage(0, SECOND_NS, endpoints=frozenset({"sat/s1/02/04"}))
+    struck = shell_plan(star, isl=IslPolicy("ring"), terminals=1, outages=[outage])
+    first = struck.handover.lasers(0).pairs
+    assert len(first) < len(plan.handover.lasers(0).pairs) or not np.array_equal(first, plan.handover.lasers(0).pairs)
+    assert not struck.handover.carries_ns(0).any()
+    now, ready_ns = struck.handover.lasers(SECOND_NS).pairs, struck.handover.carries_ns(SECOND_NS)
+    new = np.array([pair not in first.tolist() for pair in now.tolist()])
+    assert ready_ns.tolist() == np.where(new, 13 * SECOND_NS, 0).tolist()
+
+
 def test_existing_lasers_are_kept(star):
     """Shorter pairs do not drive out a laser that is there, however long ago it was chosen and whoever asks when."""
     choices_ns = range(0, 1201 * SECOND_NS, 15 * SECOND_NS)

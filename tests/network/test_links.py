@@ -221,6 +221,20 @@ def test_many_stations_in_blocks_see_the_same(monkeypatch):
     assert np.array_equal(whole.gsl, parts.gsl)
 
 
+def test_a_time_asked_without_some_satellites_is_whole_when_asked_again():
+    topology = Topology(
+        Constellation([shell(6, 11)], START), [GroundStation("a", 50, 10)], LinkRules({"s1": IslPolicy()})
+    )
+    whole, without = topology.links_at(0), np.zeros(66, dtype=np.bool_)
+    without[whole.gsl[:, 1]] = True
+    part = topology.links_at(0, without)
+    assert not without[part.isl].any()
+    assert not len(part.gsl)
+    again = topology.links_at(0)
+    assert np.array_equal(again.isl, whole.isl)
+    assert np.array_equal(again.gsl, whole.gsl)
+
+
 def test_measured_later_keeps_the_pairs():
     topology = Topology(
         Constellation([shell(6, 11)], START), [GroundStation("a", 50, 10)], LinkRules({"s1": IslPolicy()})
