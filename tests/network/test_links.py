@@ -178,7 +178,9 @@ def test_pairs_of_satellites_that_were_left_out(tmp_path):
     gone = sorted(int(name) for name in constellation.left_out[0] if name.isdigit())
     file.write_text(f"{gone[0]},{gone[0] + 1}\n0,1\n")
     rules = LinkRules({"s": IslPolicy("pairs", pairs_file=file)}, NO_LIMITS)
-    assert Topology(constellation, rules=rules).links_at(0).isl.tolist() == [[0, 1]]
+    topology = Topology(constellation, rules=rules)
+    assert topology.links_at(0).isl.tolist() == [[0, 1]]
+    assert not len(topology.permanent)  # element sets have no planes to stay within
 
 
 def test_policies_that_cannot_be():
