@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from network.constants import EARTH_EQUATORIAL_RADIUS_KM
-from network.constellation import Constellation
+from network.constellation import NO_PLANE, Constellation
 from network.walker import WalkerShell
 
 IntArray = npt.NDArray[np.int64]
@@ -141,6 +141,22 @@ def crosses_planes(constellation: Constellation, pairs: IntArray) -> BoolArray:
         (constellation.shell_of[one] == constellation.shell_of[other])
         & (constellation.plane_of[one] != constellation.plane_of[other])
     )
+
+
+def within_plane(constellation: Constellation, pairs: IntArray) -> BoolArray:
+    """bool[k]: whether a pair stays within one plane of a Walker shell."""
+    one, other = pairs[:, 0], pairs[:, 1]
+    same_shell = constellation.shell_of[one] == constellation.shell_of[other]
+    plane = constellation.plane_of[one]
+    return np.asarray(same_shell & (plane != NO_PLANE) & (plane == constellation.plane_of[other]))
+
+
+def among(pairs: IntArray, others: IntArray) -> BoolArray:
+    """bool[k]: which pairs are among others; both as `unique_pairs` gives them."""
+    if not len(others):
+        return np.zeros(len(pairs), dtype=np.bool_)
+    count = 1 + max(int(pairs.max(initial=0)), int(others.max()))
+    return np.isin(pairs @ [count, 1], others @ [count, 1], assume_unique=True)
 
 
 def nearest_pairs(position_km: FloatArray, here: IntArray, there: IntArray, count: int, limits: IslLimits) -> IntArray:

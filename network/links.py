@@ -5,53 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from network.constellation import Constellation
-from network.ground import GroundStation, above_horizon, look, positions_itrs_km, up_vectors
+from network.ground import GroundStation
+from network.gsl import GroundSegment, GslPolicy
 from network.isl import (
     NO_PAIRS,
     IslLimits,
     IslPolicy,
+    among,
     crosses_planes,
     lengths_km,
     nearest_pairs,
     standing_pairs,
     unique_pairs,
+    within_plane,
 )
+from network.terminals import admitted
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-LOOKS_AT_ONCE: Final = 4_000_000
-"""Station-satellite pairs held in memory together: about 100 MB."""
-
-
-@dataclass(frozen=True)
-class GslPolicy:
-    """Which visible satellites a station links to.
-
-    `all` visible ones, or the `best` few: the `best` nearest, equal ranges to the lower index. With
-    `max_range_km` a satellite is visible within that slant range and above the horizon, without it above the
-    station's elevation mask.
-    """
-
-    kind: Literal["all", "best"] = "all"
-    best: int = 1
-    max_range_km: float | None = None
-
 
 @dataclass(frozen=True)
 class LinkRules:
-    """All link policies of a network. `isl` is by shell name; a shell that is left out has no ISLs."""
+    """All link policies of a network. `isl` is by shell name; a shell that is left out has no ISLs.
+
+    `isl_terminals` is how many lasers each satellite has, None for as many as its links need.
+    """
 
     isl: Mapping[str, IslPolicy] = field(default_factory=dict)
     isl_limits: IslLimits = field(default_factory=IslLimits)
     gsl: GslPolicy = field(default_factory=GslPolicy)
+    isl_terminals: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,21 +84,39 @@ class Topology:
         self.constellation = constellation
         self.stations = tuple(stations)
         self.rules = LinkRules() if rules is None else rules
-        self._station_km = positions_itrs_km(self.stations)
-        self._up = up_vectors(self.stations)
-        self._lowest_sine = np.sin(np.radians([station.elevation_mask_deg for station in self.stations]))
+        self._ground = GroundSegment(constellation, self.stations, self.rules.gsl)
+        self._last_km: tuple[float, FloatArray] | None = None
         self._pairs = NO_PAIRS
         self._searches: list[tuple[IntArray, IntArray, int]] = []
         for name, policy in self.rules.isl.items():
             self._add_policy(name, policy)
         self._pairs = unique_pairs(self._pairs)
+        self.permanent = self._permanent()
 
-    def links_at(self, at_s: float, without: BoolArray | None = None) -> Links:
-        """The links `at_s` seconds after the start; satellites masked by `without`, bool[n], have none."""
-        position_km = self.constellation.positions_itrs_km(at_s)
-        if without is not None:
-            position_km[without] = np.nan
-        return self._measured(self._isl(position_km), self._gsl(position_km), position_km)
+    def links_at(self, at_s: float, without: BoolArray | None = None, isl: IntArray | None = None) -> Links:
+        """The links `at_s` seconds after the start; satellites masked by `without`, bool[n], have none.
+
+        `isl` are the ISLs if they are chosen already, as by `isl_at` with the same arguments.
+        """
+        position_km = self._positions_km(at_s, without)
+        isl = self._isl(position_km, NO_PAIRS) if isl is None else isl
+        return self._measured(isl, self._ground.links(at_s, position_km), position_km)
+
+    def isl_at(self, at_s: float, without: BoolArray | None = None, existing: IntArray = NO_PAIRS) -> IntArray:
+        """int64[k, 2]: the ISLs alone. Where terminals are short, `existing` pairs go before new ones."""
+        return self._isl(self._positions_km(at_s, without), existing)
+
+    def _permanent(self) -> IntArray:
+        """int64[k, 2]: pairs within a plane that stand; none where a satellite has too few lasers to hold its own."""
+        pairs, lasers = self._pairs[within_plane(self.constellation, self._pairs)], self.rules.isl_terminals
+        return pairs if lasers is None or np.bincount(pairs.ravel()).max(initial=0) <= lasers else NO_PAIRS
+
+    def _positions_km(self, at_s: float, without: BoolArray | None) -> FloatArray:
+        # ISLs and GSLs of one time are asked for one after the other.
+        if self._last_km is None or self._last_km[0] != at_s:
+            self._last_km = at_s, self.constellation.positions_itrs_km(at_s)
+        position_km = self._last_km[1]
+        return position_km if without is None else np.where(without[:, None], np.nan, position_km)
 
     def measured_at(self, at_s: float, links: Links) -> Links:
         """The same links with the lengths they have at another time.
@@ -128,7 +136,7 @@ class Topology:
             isl,
             lengths_km(position_km[isl[:, 0]], position_km[isl[:, 1]]),
             gsl,
-            lengths_km(self._station_km[gsl[:, 0]], position_km[gsl[:, 1]]),
+            lengths_km(self._ground.position_km[gsl[:, 0]], position_km[gsl[:, 1]]),
         )
 
     def _add_policy(self, name: str, policy: IslPolicy) -> None:
@@ -143,13 +151,24 @@ class Topology:
                 raise ValueError(f"shell {name}: links_to must name other shells")
             self._searches.append((own, self.constellation.satellites_of(other), 1))
 
-    def _isl(self, position_km: FloatArray) -> IntArray:
+    def _isl(self, position_km: FloatArray, existing: IntArray) -> IntArray:
         limits = self.rules.isl_limits
         found = [nearest_pairs(position_km, here, there, count, limits) for here, there, count in self._searches]
         pairs = unique_pairs(np.concatenate((self._pairs, *found))) if found else self._pairs
         allowed = limits.allow(position_km[pairs[:, 0]], position_km[pairs[:, 1]])
         allowed &= ~self._cut_off(position_km, pairs)
-        return pairs[allowed]
+        return self._with_terminals(pairs[allowed], position_km, existing)
+
+    def _with_terminals(self, pairs: IntArray, position_km: FloatArray, existing: IntArray) -> IntArray:
+        """Permanent pairs get their lasers first, then those that exist, then the shortest."""
+        if self.rules.isl_terminals is None:
+            return pairs
+        newcomer = 2 - 2 * among(pairs, self.permanent)
+        newcomer[among(pairs, existing) & (newcomer > 0)] = 1
+        length_km = lengths_km(position_km[pairs[:, 0]], position_km[pairs[:, 1]])
+        order = np.lexsort((length_km, newcomer))  # stable: equal lengths keep the ascending order of pairs
+        room = np.full(len(position_km), self.rules.isl_terminals, dtype=np.int64)
+        return pairs[np.sort(order[admitted(pairs[order], room)])]
 
     def _cut_off(self, position_km: FloatArray, pairs: IntArray) -> BoolArray:
         """bool[k]: cross-plane pairs with an end beyond their shell's polar cut-off."""
@@ -163,34 +182,3 @@ class Topology:
             polar = sine > np.sin(np.radians(policy.polar_cutoff_deg))
             cut |= ours & (polar[pairs[:, 0]] | polar[pairs[:, 1]])
         return cut
-
-    def _gsl(self, position_km: FloatArray) -> IntArray:
-        blocks = max(1, -(-len(self.stations) * len(position_km) // LOOKS_AT_ONCE))
-        found = [
-            self._visible(block, position_km)
-            for block in np.array_split(np.arange(len(self.stations)), blocks)
-            if len(block)
-        ]
-        return np.concatenate([NO_PAIRS, *found])
-
-    def _visible(self, block: IntArray, position_km: FloatArray) -> IntArray:
-        """Pairs of a station of the block and a satellite that the policy links it to."""
-        policy = self.rules.gsl
-        pairs = above_horizon(self._station_km[block], self._up[block], position_km)
-        pairs[:, 0] = block[pairs[:, 0]]
-        station, satellite = pairs.T
-        range_km, sine = look(self._station_km[station], self._up[station], position_km[satellite])
-        if policy.max_range_km is None:
-            visible = sine >= self._lowest_sine[station]
-        else:
-            visible = (range_km <= policy.max_range_km) & (sine >= 0.0)
-        pairs, range_km = pairs[visible], range_km[visible]
-        return pairs if policy.kind == "all" else _nearest_few(pairs, range_km, policy.best)
-
-
-def _nearest_few(pairs: IntArray, range_km: FloatArray, count: int) -> IntArray:
-    """Of pairs sorted by station, each station's `count` nearest; equal ranges go to the lower satellite."""
-    station, satellite = pairs.T
-    order = np.lexsort((satellite, range_km, station))
-    rank = np.arange(len(order)) - np.searchsorted(station, station)
-    return np.asarray(pairs[np.sort(order[rank < count])])

@@ -30,7 +30,8 @@ class LinkClass(IntEnum):
 class Mesh:
     """Links at one update step, in the order of the graph's edges; read-only.
 
-    `ways`         the graph and the ways through it, the same object until links are chosen anew
+    `ways`         the graph and the ways through it, the same object until links are chosen anew or another laser
+                   is ready
     `delay_ns`     int64[e], propagation
     `ns_per_byte`  float64[e], the time to transmit one byte, 0 for infinite rates
     `link_class`   int64[e], see `LinkClass`

@@ -1,34 +1,30 @@
 """The plan of a network in orbit: members at satellites and stations, routed over the links of the moment.
 
-Links and routes are chosen at multiples of the reconfiguration interval and hold until the next one, while the
-delays along them are refreshed at multiples of the update interval. Both grids begin at the scenario's start.
-When an outage begins or ends, links and routes are chosen anew at once.
+Links and routes are chosen on the reconfiguration grid and hold until its next point, while the delays along them are
+refreshed at multiples of the update interval. When an outage begins or ends, links and routes are chosen anew at once;
+when a laser has been acquired, routes are (see `network.handover`).
 """
 
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from network.constants import SECOND_NS
+from network.handover import Choices, Handover, grid_ns, remember
 from network.isl import crosses_planes
 from network.links import LinkRates, Links, Topology
 from network.mesh import LinkClass, Mesh
 from network.nodes import Fibre, Nodes
-from network.plan import UNREACHABLE, Outage, Snapshot, boundaries_ns
+from network.plan import UNREACHABLE, Outage, Snapshot
 from network.routing import Graph, RouteTrees, Ways, find_routes
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-KEPT: Final = 4
-"""Snapshots, and intervals, that are remembered: callers step back by an update when their clocks run ahead."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +56,7 @@ class OrbitRoutes:
 
 @dataclass(eq=False)
 class _Interval:
-    """What holds from one choice of links to the next; arrays are in the order of the graph's edges.
+    """What holds until links are chosen anew or another laser is ready; arrays are in the order of the graph's edges.
 
     `used` are the edges of all links that make up the graph. Routes between all members cost most: they wait until
     somebody asks.
@@ -117,6 +113,8 @@ class OrbitPlan:
         fibre: Fibre | None = None,
         update_interval_ns: int | None = SECOND_NS,
         reconfiguration_interval_ns: int | None = 15 * SECOND_NS,
+        reconfiguration_offset_ns: int = 0,
+        isl_acquisition_ns: int = 0,
         outages: Sequence[Outage] = (),
     ) -> None:
         """Raises ValueError for an endpoint that is not in the network, and for intervals that are not positive."""
@@ -133,9 +131,11 @@ class OrbitPlan:
         self.senders = self._nodes.senders(self.endpoints)
         self.receivers = self._nodes.receivers(self.senders)
         self._update_interval_ns = update_interval_ns
-        self._reconfiguration_interval_ns = reconfiguration_interval_ns
         self._outages = tuple(outages)
-        self._boundaries_ns = sorted({time for outage in outages for time in outage.boundaries_ns})
+        boundaries_ns = tuple(sorted({time for outage in outages for time in outage.boundaries_ns}))
+        choices = Choices(reconfiguration_interval_ns, reconfiguration_offset_ns, boundaries_ns)
+        self.handover = Handover(topology, choices, outages, isl_acquisition_ns)
+        self._now = (0, 0, 0)  # the step that was asked for last, and when it ends
         self._intervals: OrderedDict[int, _Interval] = OrderedDict()
         self._routes: OrderedDict[int, OrbitRoutes] = OrderedDict()
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
@@ -144,7 +144,7 @@ class OrbitPlan:
     @property
     def constant(self) -> bool:
         """True without outages if both intervals are None."""
-        moves = self._update_interval_ns is not None or self._reconfiguration_interval_ns is not None
+        moves = self._update_interval_ns is not None or self.handover.choices.interval_ns is not None
         return not moves and not self._outages
 
     def at(self, now_ns: int) -> Snapshot:
@@ -152,7 +152,7 @@ class OrbitPlan:
         begin_ns, instant_ns = self._step(now_ns)
         snapshot = self._snapshots.get(instant_ns)
         if snapshot is None:
-            snapshot = _remember(self._snapshots, instant_ns, self._snapshot(begin_ns, instant_ns))
+            snapshot = remember(self._snapshots, instant_ns, self._snapshot(begin_ns, instant_ns))
         return snapshot
 
     def mesh(self, now_ns: int) -> Mesh:
@@ -161,7 +161,7 @@ class OrbitPlan:
         mesh = self._meshes.get(instant_ns)
         if mesh is None:
             interval = self._interval(begin_ns)
-            mesh = _remember(
+            mesh = remember(
                 self._meshes,
                 instant_ns,
                 Mesh(
@@ -176,24 +176,26 @@ class OrbitPlan:
 
     def changes_ns(self, until_ns: int) -> list[int]:
         """See `Plan.changes_ns`."""
-        times_ns = set(boundaries_ns(self._outages, until_ns))
-        for interval_ns in (self._update_interval_ns, self._reconfiguration_interval_ns):
-            if interval_ns is not None:
-                times_ns.update(range(interval_ns, until_ns + 1, interval_ns))
+        times_ns = self.handover.changes_ns(until_ns)
+        if self._update_interval_ns is not None:
+            times_ns.update(range(self._update_interval_ns, until_ns + 1, self._update_interval_ns))
         return sorted(times_ns)
 
     def _step(self, now_ns: int) -> tuple[int, int]:
-        """When the links in force were chosen, and when their delays were last refreshed."""
-        begin_ns = _grid(now_ns, self._reconfiguration_interval_ns)
-        passed = bisect_right(self._boundaries_ns, now_ns)
-        if passed:
-            begin_ns = max(begin_ns, self._boundaries_ns[passed - 1])
-        return begin_ns, max(begin_ns, _grid(now_ns, self._update_interval_ns))
+        """Since when the links in force carry, and when their delays were last refreshed."""
+        begin_ns, instant_ns, until_ns = self._now
+        if not instant_ns <= now_ns < until_ns:
+            begin_ns, until_ns = self.handover.span_ns(now_ns)
+            instant_ns = max(begin_ns, grid_ns(now_ns, self._update_interval_ns))
+            if self._update_interval_ns is not None:
+                until_ns = min(until_ns, grid_ns(now_ns, self._update_interval_ns) + self._update_interval_ns)
+            self._now = begin_ns, instant_ns, until_ns
+        return begin_ns, instant_ns
 
     def _interval(self, begin_ns: int) -> _Interval:
         interval = self._intervals.get(begin_ns)
         if interval is None:
-            interval = _remember(self._intervals, begin_ns, self._choose(begin_ns))
+            interval = remember(self._intervals, begin_ns, self._choose(begin_ns))
         return interval
 
     def _delays_ns(self, interval: _Interval, begin_ns: int, instant_ns: int) -> IntArray:
@@ -208,7 +210,7 @@ class OrbitPlan:
         routes = self._routes.get(begin_ns)
         if routes is None:
             routes = OrbitRoutes(self.endpoints, self.node_names, interval.trees, interval.together)
-            _remember(self._routes, begin_ns, routes)
+            remember(self._routes, begin_ns, routes)
         delay_ns = interval.trees.delays_ns(self._delays_ns(interval, begin_ns, instant_ns), UNREACHABLE)
         return Snapshot(
             delay_ns=np.where(interval.together, interval.within, delay_ns),
@@ -218,12 +220,17 @@ class OrbitPlan:
         )
 
     def _choose(self, begin_ns: int) -> _Interval:
-        """Links for the interval that begins at `begin_ns`."""
+        """The links that carry from `begin_ns` on, and the ways along them."""
         active = [outage for outage in self._outages if outage.active(begin_ns)]
         down = self._nodes.down(name for outage in active for name in outage.endpoints)
-        links = self.topology.links_at(begin_ns / SECOND_NS, without=down[: len(self.topology.constellation)])
+        chosen_ns = self.handover.choices.last_ns(begin_ns)
+        links = self.handover.links(chosen_ns)
+        if begin_ns > chosen_ns:
+            links = self.topology.measured_at(begin_ns / SECOND_NS, links)
         tail, head = self._nodes.edges(links)
         up = ~(down[tail] | down[head])
+        if self.handover.acquisition_ns:
+            up[: 2 * len(links.isl)] &= np.tile(self.handover.carries_ns(chosen_ns) <= begin_ns, 2)
         for one, other in sorted({link for outage in active for link in outage.links}):
             at_one, at_other = self._nodes.down([one]), self._nodes.down([other])
             up &= ~(at_one[tail] & at_other[head]) & ~(at_other[tail] & at_one[head])
@@ -259,19 +266,3 @@ class OrbitPlan:
         up, down = (np.full(len(links.gsl), kind) for kind in (LinkClass.GSL_UP, LinkClass.GSL_DOWN))
         fibre = np.full(self._nodes.fibres, LinkClass.TERRESTRIAL)
         return np.concatenate((isl, isl, up, down, fibre)).astype(np.int64)
-
-
-def _grid(now_ns: int, interval_ns: int | None) -> int:
-    """The last multiple of the interval that is not after `now_ns`."""
-    return 0 if interval_ns is None else now_ns - now_ns % interval_ns
-
-
-_Kept = TypeVar("_Kept")
-
-
-def _remember(memory: OrderedDict[int, _Kept], key: int, value: _Kept) -> _Kept:
-    """Keep the newest few."""
-    memory[key] = value
-    if len(memory) > KEPT:
-        memory.popitem(last=False)
-    return value

@@ -16,6 +16,7 @@ from testbed.checks import Verdict, bound_verdict, non_vacuity_verdict, progress
 from testbed.compare import compare
 from testbed.computing import compute_part
 from testbed.faults import FaultEffect
+from testbed.handovers import handover_counts
 from testbed.ledger import NEVER
 from testbed.load import Carried, LinkUse, network_report
 from testbed.metrics import BlockMetrics
@@ -169,6 +170,7 @@ def _network(watch: Watch, account: Account) -> dict[str, Any]:
     report = network_report(account.carried, ledger.messages, ledger.bytes, account.reached_ns / 1e9)
     if account.receiver_down:
         report["drops"] |= {"receiver_down": account.receiver_down}
+    report |= handover_counts(watch.sky.whole_plan, account.reached_ns)
     return report | {"rejected": dict(sorted(ledger.rejections.items()))}
 
 

@@ -25,6 +25,13 @@ NETWORK = (
         "",
         "The ten directed links that carried the most bytes; with queues also their utilisation and queueing.",
     ),
+    Definition(
+        "network.handovers",
+        "integer",
+        "",
+        "Ground-satellite links chosen at a reconfiguration that were not there before; null without satellites.",
+    ),
+    Definition("network.acquisitions", "integer", "", "Lasers that had to be acquired after the start; null likewise."),
     Definition("network.drops", "object", "", "Copies that never arrived, by reason."),
     Definition(
         "network.copies",

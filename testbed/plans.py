@@ -9,8 +9,9 @@ import numpy as np
 from network.constants import SECOND_NS
 from network.constellation import Constellation, ElementShell, Shell
 from network.ground import GroundStation
+from network.gsl import GslPolicy
 from network.isl import IslLimits, IslPolicy
-from network.links import GslPolicy, LinkRates, LinkRules, Topology
+from network.links import LinkRates, LinkRules, Topology
 from network.nodes import NS_PER_BYTE_AT_1_GBPS, Fibre
 from network.orbit import OrbitPlan
 from network.plan import UNREACHABLE, IntArray, MatrixPlan, Outage, Plan
@@ -59,7 +60,8 @@ def rules_of(scenario: Scenario) -> LinkRules:
     return LinkRules(
         isl={table.name: isl_policy_of(table) for table in scenario.shell},
         isl_limits=IslLimits(network.isl_max_range_km, network.isl_grazing_altitude_km),
-        gsl=GslPolicy(network.gsl_policy, network.gsl_best, network.gsl_max_range_km),
+        gsl=GslPolicy(network.gsl_policy, network.gsl_best, network.gsl_max_range_km, network.gsl_terminals),
+        isl_terminals=network.isl_terminals,
     )
 
 
@@ -161,6 +163,8 @@ def _orbit_plan(
         fibre=fibre,
         update_interval_ns=_interval_ns(network.update_interval_s),
         reconfiguration_interval_ns=_interval_ns(network.reconfiguration_interval_s),
+        reconfiguration_offset_ns=round(network.reconfiguration_offset_s * SECOND_NS),
+        isl_acquisition_ns=round(network.isl_acquisition_s * SECOND_NS),
         outages=outages,
     )
 

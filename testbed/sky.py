@@ -12,6 +12,7 @@ from network.constellation import Constellation
 from network.isl import standing_pairs
 from network.links import Topology
 from network.plan import Among, IntArray, Plan, Snapshot
+from testbed.handovers import handover_rows
 from testbed.members import choose_members
 from testbed.plans import isl_policy_of, outages_of, plan_of, rules_of, shell_of, stations_of
 from testbed.scenario import Fault, Scenario, ScenarioError
@@ -187,7 +188,8 @@ def survey(scenario: Scenario, at_s: Sequence[float], sky: Sky | None = None) ->
     """What `quorbit sky` shows: counts, and for each time the links and the routes between members; fit for JSON.
 
     `links` has a row for each time and kind with lengths in km, `routes` one for each time with one-way delays in
-    ms; percentiles are nearest ranks. None stands where there is nothing to measure.
+    ms; percentiles are nearest ranks. `handovers` has one row, or none where links are never chosen anew. None
+    stands where there is nothing to measure.
     """
     sky = build_sky(scenario) if sky is None else sky
     start = scenario.start if sky.constellation is None else sky.constellation.start
@@ -197,6 +199,7 @@ def survey(scenario: Scenario, at_s: Sequence[float], sky: Sky | None = None) ->
         "ground_stations": len(scenario.ground_station),
         "members": len(sky.plan.endpoints),
         "shells": list(_shell_rows(sky)),
+        "handovers": handover_rows(sky.topology, sky.plan, round(scenario.duration_s * SECOND_NS)),
         "links": [row for instant_s in at_s for row in _link_rows(sky, instant_s)],
         "routes": [_route_row(sky.plan.at(round(instant_s * SECOND_NS)), instant_s) for instant_s in at_s],
     }

@@ -6,6 +6,7 @@ read: `UnreadableError` says that its mistake is known already.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def cross_check(draft: Scenario) -> Iterator[Mistake]:
         check_names,
         check_laboratory_keys,
         check_uniform,
+        check_grid,
         check_delay_matrix,
         check_terrestrial,
         check_dissemination,
@@ -142,6 +144,19 @@ def check_uniform(places: Places) -> Iterator[Mistake]:
     low, high = places.draft.network.delay_low_ms, places.draft.network.delay_high_ms
     if low is not None and high is not None and low > high:
         yield Mistake(("network", "delay_low_ms"), f"must not be more than delay_high_ms = {high:g}", low)
+
+
+def check_grid(places: Places) -> Iterator[Mistake]:
+    """The first reconfiguration comes within the first interval."""
+    offset_s, interval_s = (
+        places.draft.network.reconfiguration_offset_s,
+        places.draft.network.reconfiguration_interval_s,
+    )
+    path = ("network", "reconfiguration_offset_s")
+    if offset_s and isinf(interval_s):
+        yield Mistake(path, "needs a grid, and reconfiguration_interval_s = inf has none", offset_s)
+    elif offset_s >= interval_s:
+        yield Mistake(path, f"must be less than reconfiguration_interval_s = {interval_s:g}", offset_s)
 
 
 def check_delay_matrix(places: Places) -> Iterator[Mistake]:

@@ -159,6 +159,7 @@ _FINITE_OR_ZERO = Field(ge=0, allow_inf_nan=False)
 Duration = Annotated[float, Strict(), _FINITE_POSITIVE, Allowed("more than 0 seconds")]
 Interval = Annotated[float, Strict(), Field(gt=0), Allowed("more than 0 seconds (inf: never again)")]
 Instant = Annotated[float, Strict(), _FINITE_OR_ZERO, Allowed("0 seconds or more")]
+Acquisition = Annotated[float, Strict(), Field(ge=0, le=3600), Allowed("between 0 and 3,600 seconds")]
 Milliseconds = Annotated[float, Strict(), _FINITE_POSITIVE, Allowed("more than 0 ms")]
 MillisecondsOrZero = Annotated[float, Strict(), _FINITE_OR_ZERO, Allowed("0 ms or more")]
 MicrosecondsOrZero = Annotated[float, Strict(), _FINITE_OR_ZERO, Allowed("0 µs or more")]

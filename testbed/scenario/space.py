@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag
 from testbed.scenario.base import Table
 from testbed.scenario.dissemination import Compact, Gossip, Shreds
 from testbed.scenario.quantities import (
+    Acquisition,
     Allowed,
     Altitude,
     Angle,
@@ -23,6 +24,7 @@ from testbed.scenario.quantities import (
     Gigabits,
     Grazing,
     Inclination,
+    Instant,
     Interval,
     IslPolicy,
     Latitude,
@@ -182,6 +184,9 @@ class Network(Table):
     """Delays along routes are refreshed this often; inf freezes them at the start."""
     reconfiguration_interval_s: Interval = 15.0
     """Links and routes are chosen anew this often; inf keeps those of the start."""
+    reconfiguration_offset_s: Instant = 0.0
+    """The first time after the start at which they are; Starlink's grid, seconds 12, 27, 42 and 57 of a minute, is
+    offset 12 for a start at a full minute. 0: on multiples of the interval."""
     isl_rate_gbps: Gigabits = 100.0
     """Bit rate of every inter-satellite link, each way; inf: no limit."""
     isl_max_range_km: Range = 5016.0
@@ -189,12 +194,23 @@ class Network(Table):
     isl_grazing_altitude_km: Grazing = 80.0
     """A link is down when its line of sight dips below this height above a sphere of the equatorial radius,
     6,378.137 km."""
+    isl_terminals: Count | None = None
+    """Lasers per satellite: permanent links within a plane come first, then those that exist, then the shortest.
+    Left out: as many as its links need."""
+    isl_acquisition_s: Acquisition = 12.0
+    """How long a newly chosen inter-satellite link takes before it carries anything. Links of the start are acquired,
+    and so are permanent ones within a plane, unless an outage struck them. Starlink's fastest is about 12 s."""
     gsl_rate_mbps: GslRate = Field(default_factory=GslRate)
     """Bit rates of every ground-satellite link, up and down."""
-    gsl_policy: Annotated[Literal["all", "best"], Choice()] = "all"
-    """Stations link to all satellites above the mask, or to the best `gsl_best` of them."""
+    gsl_policy: Annotated[Literal["all", "best", "elevation", "visibility"], Choice()] = "all"
+    """Stations link to all satellites above the mask, or to `gsl_best` of them: best, those at the least range and so
+    of the least delay; elevation, the highest; visibility, those that stay longest, followed up to 20 minutes ahead.
+    Chosen at every reconfiguration."""
     gsl_best: Count = 1
-    """gsl_policy = "best": how many satellites a station links to, the nearest ones."""
+    """How many satellites a station links to, unless gsl_policy = "all"."""
+    gsl_terminals: Count | None = None
+    """Stations that a satellite serves at once: those best by the policy's measure, for "all" the nearest. Left out:
+    all that ask."""
     gsl_max_range_km: Range | None = None
     """Slant range limit of ground-satellite links; replaces the elevation masks when given."""
     ground_relay: Flag = False

@@ -16,8 +16,9 @@ from network.constellation import Constellation, ElementShell
 from network.elements import read_elements
 from network.frames import itrs_from_teme, time_scale
 from network.ground import GroundStation, elevation_deg, positions_itrs_km
+from network.gsl import GslPolicy
 from network.isl import IslLimits, IslPolicy, closest_approach_km, lengths_km
-from network.links import GslPolicy, LinkRates, LinkRules, Topology
+from network.links import LinkRates, LinkRules, Topology
 from network.nodes import Nodes
 from network.orbit import OrbitPlan
 from network.plan import UNREACHABLE

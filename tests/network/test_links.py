@@ -8,8 +8,9 @@ import pytest
 
 from network.constellation import Constellation, ElementShell
 from network.ground import GroundStation
+from network.gsl import GslPolicy
 from network.isl import IslLimits, IslPolicy, lengths_km
-from network.links import GslPolicy, LinkRules, Topology
+from network.links import LinkRules, Topology
 from network.walker import WalkerShell
 from tests.shared import shared
 
@@ -177,7 +178,9 @@ def test_pairs_of_satellites_that_were_left_out(tmp_path):
     gone = sorted(int(name) for name in constellation.left_out[0] if name.isdigit())
     file.write_text(f"{gone[0]},{gone[0] + 1}\n0,1\n")
     rules = LinkRules({"s": IslPolicy("pairs", pairs_file=file)}, NO_LIMITS)
-    assert Topology(constellation, rules=rules).links_at(0).isl.tolist() == [[0, 1]]
+    topology = Topology(constellation, rules=rules)
+    assert topology.links_at(0).isl.tolist() == [[0, 1]]
+    assert not len(topology.permanent)  # element sets have no planes to stay within
 
 
 def test_policies_that_cannot_be():
@@ -215,9 +218,23 @@ def test_many_stations_in_blocks_see_the_same(monkeypatch):
     stations = [GroundStation(f"g{n}", -60 + n, 7 * n % 180) for n in range(120)]
     constellation = Constellation([shell(20, 20)], START)
     whole = Topology(constellation, stations).links_at(0)
-    monkeypatch.setattr("network.links.LOOKS_AT_ONCE", 3000)
+    monkeypatch.setattr("network.gsl.LOOKS_AT_ONCE", 3000)
     parts = Topology(constellation, stations).links_at(0)
     assert np.array_equal(whole.gsl, parts.gsl)
+
+
+def test_a_time_asked_without_some_satellites_is_whole_when_asked_again():
+    topology = Topology(
+        Constellation([shell(6, 11)], START), [GroundStation("a", 50, 10)], LinkRules({"s1": IslPolicy()})
+    )
+    whole, without = topology.links_at(0), np.zeros(66, dtype=np.bool_)
+    without[whole.gsl[:, 1]] = True
+    part = topology.links_at(0, without)
+    assert not without[part.isl].any()
+    assert not len(part.gsl)
+    again = topology.links_at(0)
+    assert np.array_equal(again.isl, whole.isl)
+    assert np.array_equal(again.gsl, whole.gsl)
 
 
 def test_measured_later_keeps_the_pairs():

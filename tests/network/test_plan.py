@@ -207,7 +207,7 @@ def test_outage_of_a_member(topology):
 
 
 def test_best_satellite_is_chosen_among_those_that_work(topology):
-    from network.links import GslPolicy
+    from network.gsl import GslPolicy
 
     best = Topology(topology.constellation, STATIONS, LinkRules({"s1": IslPolicy()}, gsl=GslPolicy("best", 1)))
     first = OrbitPlan(MEMBERS, best).at(0).routes.path(0, 2)[1]

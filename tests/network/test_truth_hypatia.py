@@ -15,8 +15,9 @@ import pytest
 from network.constants import SECOND_NS
 from network.constellation import Constellation, ElementShell
 from network.ground import GroundStation
+from network.gsl import GslPolicy
 from network.isl import IslPolicy
-from network.links import GslPolicy, LinkRules, Topology
+from network.links import LinkRules, Topology
 from network.orbit import OrbitPlan
 from network.plan import UNREACHABLE
 from tests.shared import shared

@@ -2,15 +2,19 @@
 
 import csv
 import json
+from itertools import pairwise
 from math import inf
 
 import numpy as np
 import pytest
 
 from network.constants import SECOND_NS
+from network.gsl import GslPolicy
 from network.orbit import OrbitPlan
 from network.plan import UNREACHABLE, MatrixPlan
+from testbed.handovers import handover_counts
 from testbed.scenario import ScenarioError, make_scenario
+from testbed.simulation import simulate
 from testbed.sky import build_sky, survey
 from testbed.targets import Target
 from tests.shared import shared
@@ -182,7 +186,9 @@ def test_outages_reach_the_plan():
     assert sky.plan.at(1 * SECOND_NS).reachable.all()
     during = sky.plan.at(3 * SECOND_NS).reachable
     assert np.flatnonzero(~during[0]).tolist() == [4]
-    assert sky.plan.at(5 * SECOND_NS).reachable.all()
+    # The plane's lasers, and the ones to it, are acquired again before they carry: 12 s by default.
+    assert sky.plan.at(17 * SECOND_NS - 1).reachable.tolist() == during.tolist()
+    assert sky.plan.at(17 * SECOND_NS).reachable.all()
     cut = int((~during).sum())
     assert sky.outage_effect(found.fault[0]) > cut > 0  # others go round the plane
 
@@ -260,3 +266,70 @@ def test_survey():
     assert shown["links"][0]["min_km"] < shown["links"][0]["mean_km"] < shown["links"][0]["max_km"] < 5016
     empty = survey(laboratory(2, model="fixed", delay_ms=5.0), [0.0])
     assert (empty["satellites"], empty["links"], empty["routes"][0]["p50_ms"]) == (0, [], 5.0)
+
+
+def test_handover_reaches_the_plan():
+    """Starlink's grid from a start at a full minute, and every key of handover."""
+    network = {"reconfiguration_offset_s": 12, "isl_acquisition_s": 7.5, "isl_terminals": 3, "gsl_terminals": 2}
+    found = scenario(
+        {"on": "s1", "count": 4},
+        {"on": "ground"},
+        ground_station=[QUITO],
+        network=network | {"gsl_policy": "elevation", "gsl_best": 3},
+    )
+    handover, rules = build_sky(found).plan.handover, build_sky(found).topology.rules
+    assert sorted(handover.choices.until_ns(60 * SECOND_NS)) == [at_s * SECOND_NS for at_s in (12, 27, 42, 57)]
+    assert handover.acquisition_ns == 7_500_000_000
+    assert (rules.isl_terminals, rules.gsl) == (3, GslPolicy("elevation", 3, terminals=2))
+    assert build_sky(scenario({"on": "s1", "count": 4})).plan.handover.acquisition_ns == 12 * SECOND_NS
+
+
+def test_handovers_in_a_survey():
+    """Half an hour of the grid at most, and counts for all stations, also those without a member."""
+    shell = SHELL | {"polar_cutoff_deg": 40.0}
+    found = scenario({"on": "s1", "count": 4}, shell=[shell], ground_station=[QUITO, TOKYO], duration_s=7200.0)
+    (row,) = survey(found, [0.0])["handovers"]
+    sky = build_sky(found)
+    times_s = range(0, 1801, 15)
+    links = [sky.topology.links_at(at_s) for at_s in times_s]
+    gsl, isl = ([set(map(tuple, getattr(one, kind).tolist())) for one in links] for kind in ("gsl", "isl"))
+    permanent = set(map(tuple, sky.topology.permanent.tolist()))
+    handovers = sum(len(now - before) for before, now in pairwise(gsl))
+    acquisitions = sum(len(now - before - permanent) for before, now in pairwise(isl))
+    assert (row["until_s"], row["choices"], row["handovers"], row["acquisitions"]) == (
+        1800,
+        120,
+        handovers,
+        acquisitions,
+    )
+    assert row["per_station_per_minute"] == pytest.approx(handovers / 2 / 30)
+    assert row["per_hour"] == pytest.approx(2 * acquisitions)
+    assert row["mean_hold_s"] == pytest.approx(sum(map(len, isl[1:])) * 15 / acquisitions)
+    assert min(handovers, acquisitions) > 20
+    frozen = scenario({"on": "s1", "count": 4}, network={"reconfiguration_interval_s": inf})
+    assert (
+        survey(frozen, [0.0])["handovers"]
+        == survey(laboratory(2, model="fixed", delay_ms=5.0), [0.0])["handovers"]
+        == []
+    )
+
+
+def test_handovers_in_a_result(monkeypatch):
+    """Those of the run's own choices; none where nobody moves, no number where too many would have to be made again."""
+    shell = SHELL | {"polar_cutoff_deg": 55.0}
+    slow = {"protocol": "pbft", "parameters": {"block_interval_ms": 5000}}
+    places = {"shell": [shell], "ground_station": [QUITO, TOKYO]}
+    found = scenario({"on": "s1", "count": 4}, {"on": "ground"}, **places, consensus=slow, duration_s=95.0)
+    sky = build_sky(found)
+    counts = simulate(found, sky=sky).report["network"]
+    turns = build_sky(found).plan.handover.turns(95 * SECOND_NS)
+    assert len(turns) == 6
+    assert counts["handovers"] == sum(turn.handovers for turn in turns) > 0
+    assert counts["acquisitions"] == sum(turn.acquisitions for turn in turns) > 0
+    nobody = {"handovers": None, "acquisitions": None}
+    assert handover_counts(build_sky(laboratory(2, model="fixed", delay_ms=5.0)).plan, 10**12) == nobody
+    still = scenario({"on": "s1", "count": 4}, network={"reconfiguration_interval_s": inf})
+    assert handover_counts(build_sky(still).plan, 10**12) == {"handovers": 0, "acquisitions": 0}
+    monkeypatch.setattr("testbed.handovers.MOST_UNSEEN", 3)
+    assert handover_counts(build_sky(found).plan, 95 * SECOND_NS) == nobody
+    assert handover_counts(sky.plan, 95 * SECOND_NS)["handovers"] == counts["handovers"]
