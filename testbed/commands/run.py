@@ -85,8 +85,9 @@ def _run_nodes(scenario: Scenario, nodes: Nodes) -> "Result":
     """The run over real processes, with a table of them while it lasts."""
     from testbed.launch import LaunchError
     from testbed.launch.access import broker_named
+    from testbed.launch.fitness import check_for_nodes
     from testbed.launch.options import Options
-    from testbed.launch.run import check_for_nodes, simulate_on_nodes
+    from testbed.launch.run import simulate_on_nodes
     from testbed.sky import build_sky
 
     check_for_nodes(scenario)

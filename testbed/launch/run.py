@@ -27,11 +27,11 @@ from testbed.faults import crashes_of, windows_down
 from testbed.launch import LaunchError
 from testbed.launch.access import broker_named, by_hand_sentences, node_arguments, open_broker
 from testbed.launch.desk import Desk, NodeView
+from testbed.launch.fitness import check_for_nodes
 from testbed.launch.fold import Gathered, fold_nodes
 from testbed.launch.guard import Warden, private_folder, tail
 from testbed.launch.keeper import NodeFailedError, NodeKeeper, at_unix_ns
 from testbed.launch.options import Interruption, NodesProgress, Options
-from testbed.scenario.mistakes import Mistake
 from testbed.terms import terms_of
 
 if TYPE_CHECKING:
@@ -77,26 +77,6 @@ def simulate_on_nodes(scenario: Scenario, sky: Sky, options: Options | None = No
             return fold_nodes(sky, run.protocol, run.terms, gathered)
         except BreachError as error:
             raise ProtocolError(f"protocol {run.terms.protocol}: a replica {error}") from None
-
-
-def check_for_nodes(scenario: Scenario) -> None:
-    """Raises `ScenarioError` for what only virtual time has: a sender must know at once when its message is due."""
-    network, mistakes = scenario.network, []
-    if scenario.client:
-        text = "exists in virtual time only; leave out --bus mqtt, or let workload.transactions_per_s stand for clients"
-        mistakes.append(Mistake(("client",), text))
-    for key, value, only in (
-        ("model", network.model, "latency"),
-        ("dissemination", network.dissemination, "unicast"),
-    ):
-        if value in ("links", "multicast", "flood", "gossip", "shreds"):
-            text = f'exists in virtual time only; leave out --bus mqtt, or use "{only}"'
-            mistakes.append(Mistake(("network", key), text, value))
-    if network.compact.enabled:
-        text = "exists in virtual time only; leave out --bus mqtt, or send blocks whole"
-        mistakes.append(Mistake(("network", "compact", "enabled"), text, True))
-    if mistakes:
-        raise scenario.error(mistakes)
 
 
 class _Run:

@@ -9,7 +9,7 @@ import pytest
 
 from network.carriage import Direct
 from network.fabric import Fabric
-from testbed.launch.run import check_for_nodes
+from testbed.launch.fitness import check_for_nodes
 from testbed.result import Result
 from testbed.scenario import ScenarioError, make_scenario
 from testbed.simulation import simulate
