@@ -52,6 +52,8 @@ _FLOODS = 20
 _MESSAGES = 20_000
 _MESSAGE_BYTES = 4_000
 _SECONDS = 2
+_PASSES = 3
+"""The best of so many: other work on the machine only ever makes it slower."""
 
 
 def measure() -> dict[str, float]:
@@ -60,7 +62,7 @@ def measure() -> dict[str, float]:
     mining, mining_s = run_command(MINING)
     return {
         "flood": _flood_s(plan),
-        "crossings": _crossings_per_s(plan),
+        "crossings": max(_crossings_per_s(plan) for _ in range(_PASSES)),
         "mining": mining_s,
         "mining-memory": mining["peak_rss_mb"] * 1e6 / 2**20,
     }

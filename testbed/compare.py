@@ -138,6 +138,9 @@ def _floor_check(watch: Watch, compared: list[_Compared]) -> str:
         return "not applicable: there were view changes"
     if watch.ledger.messages["fetch"]:
         return "not applicable: ancestors were fetched"
+    network = watch.scenario.network
+    if network.dissemination in ("gossip", "shreds") and network.model == "matrix":
+        return "not applicable: by way of others a block may be there sooner than directly"
     steady = [entry for entry in compared if entry.steady]
     if not steady:
         return "not applicable: delays changed during every block's life"
@@ -175,6 +178,8 @@ def _monte_carlo_bound(watch: Watch, metrics: BlockMetrics) -> dict[str, Any]:
 def _two_sided(watch: Watch, difference_ns: float, se_ns: float) -> str:
     if any(watch.ledger.views.values()):
         return "not applicable: there were view changes"
+    if watch.scenario.network.dissemination != "unicast":
+        return "not applicable: members pass broadcasts on"
     if watch.scenario.fault or watch.scenario.network.loss:
         return "not applicable: there were faults or losses"
     if cpu_of(watch.scenario).takes_time:

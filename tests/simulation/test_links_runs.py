@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
 import pytest
 
 from network.carriage import Direct
+from network.dissemination import Wave
 from network.fabric import Fabric
+from network.flight import Flight
+from network.gossip import Rumour
+from network.shreds import Shredded
+from testbed.assemble import assemble
 from testbed.launch.fitness import check_for_nodes
 from testbed.result import Result
 from testbed.scenario import ScenarioError, make_scenario
 from testbed.simulation import simulate
+from testbed.sky import build_sky
 from tests.laboratory import ZERO_LOAD
 from tests.simulation.runs import failed, kinds
 
@@ -229,3 +236,37 @@ def test_real_nodes_have_no_links_and_say_so() -> None:
         "network.compact.enabled = true",
     ]
     assert all("exists in virtual time only" in line for line in error.value.problems)
+
+
+@pytest.mark.parametrize("dissemination", ["unicast", "flood", "gossip", "shreds"])
+def test_memory_holds_what_is_under_way_and_no_more(dissemination: str) -> None:
+    """Twice as long a run and twice as many messages leave no more behind: what the last of them need."""
+    left, sent = [], []
+    for duration_s in (2.0, 4.0):
+        network = {"dissemination": dissemination, "gossip": {"retry_ms": 100}, "shreds": {"whole_below_bytes": 0}}
+        made = scenario(network, duration_s=duration_s, consensus={"protocol": "hotstuff", "delta_ms": 300})
+        machine = assemble(made, build_sky(made))
+        machine.clock.run(round(duration_s * 1e9), 10**9)
+        gc.collect()
+        left.append(sum(isinstance(each, Flight | Rumour | Shredded | Wave) for each in gc.get_objects()))
+        assert machine.transport.fabric is not None
+        sent.append(machine.transport.fabric.account.entered)
+        del machine
+        gc.collect()
+    assert sent[1] > 1.7 * sent[0]
+    assert 0 < max(left) < sent[0] / 8
+
+
+@pytest.mark.parametrize(
+    ("network", "check"),
+    [
+        ({"model": "normal", "delay_mean_ms": 20, "delay_std_ms": 2}, "not applicable: members pass broadcasts on"),
+        ({"model": "fixed", "delay_ms": 20}, "ok: all"),
+    ],
+)
+def test_the_bound_is_for_direct_ways(network: dict[str, Any], check: str) -> None:
+    laboratory = {"committee": [{"on": "laboratory", "count": 12}], "shell": []}
+    report = run({**network, "dissemination": "gossip", "gossip": {"peers": 4, "push": 4}}, **laboratory).report
+    assert report["bound"]["check"].startswith(check)
+    assert report["bound"]["ratio"] > 1.05
+    assert report["network"]["gossip"]["duplicates"] > 0
