@@ -22,6 +22,7 @@ from network.shreds import ShredRules, Shreds
 from node.chance import python_random
 from node.host import Host
 from node.wire import Envelope
+from testbed.scenario.dissemination import WHOLE
 from testbed.tables import read_peers
 from testbed.units import milliseconds, seconds
 
@@ -47,7 +48,7 @@ def transport_of(watch: Watch, clock: VirtualClock, channel: Channel, hosts: Seq
     fabric = fabric_of(scenario, sky, clock) if scenario.network.model == "links" else None
     carriage: Carriage = Direct(clock, channel, watch.traffic.count) if fabric is None else HopByHop(fabric, channel)
     receivers = [host.deliver for host in hosts]
-    bodies = _compact(scenario, carriage, len(hosts)) if scenario.network.compact.enabled else carriage
+    bodies = _compact(watch, carriage) if scenario.network.compact.enabled else carriage
     spread: dict[str, Callable[[], Dissemination]] = {
         "unicast": lambda: Unicast(bodies, receivers),
         "multicast": lambda: Multicast(_there(fabric), channel, receivers),
@@ -145,7 +146,8 @@ def _shreds(scenario: Scenario, carriage: Carriage, hosts: Sequence[Host]) -> Sh
     )
 
 
-def _compact(scenario: Scenario, carriage: Carriage, n: int) -> Compact:
+def _compact(watch: Watch, carriage: Carriage) -> Compact:
+    scenario = watch.scenario
     table, workload = scenario.network.compact, scenario.workload
     share = table.reference_bytes / workload.transaction_bytes
 
@@ -156,5 +158,9 @@ def _compact(scenario: Scenario, carriage: Carriage, n: int) -> Compact:
         left_out_bytes = payload_bytes - round(payload_bytes * share)
         return size_bytes - left_out_bytes, max(0, left_out_bytes)
 
-    rules = CompactRules(table.misses, table.missing, table.request_bytes)
-    return Compact(carriage, sizes, rules, python_random(scenario.seed, "compact"), n)
+    rules: dict[str | None, CompactRules | None] = {
+        kind.name: CompactRules(kind.misses, kind.missing, table.request_bytes) for kind in table.receiver
+    }
+    rules |= {None: CompactRules(table.misses, table.missing, table.request_bytes), WHOLE: None}
+    of_each = [rules[block.receiver] for block in watch.sky.blocks]
+    return Compact(carriage, sizes, of_each, python_random(scenario.seed, "compact"))
