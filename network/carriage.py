@@ -5,6 +5,7 @@ How a broadcast spreads is decided above (`dissemination`); what befalls a singl
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -52,11 +53,17 @@ class Direct:
         self.copies += len(targets)
         if self._count is not None:
             self._count(source, targets, due_ns, size_bytes, now_ns)
+        if len(targets) == 1:
+            at_ns = due_ns.item()
+            if at_ns >= 0:
+                self._clock.schedule((at_ns,), (actions[targets.item()],), parcel)
+            return due_ns
         order = due_ns.argsort(kind="stable")
-        dropped = int(np.searchsorted(due_ns[order], 0))
-        if dropped:
-            order = order[dropped:]
-        self._clock.schedule(due_ns[order].tolist(), [actions[target] for target in targets[order].tolist()], parcel)
+        times_ns = due_ns[order].tolist()
+        if times_ns and times_ns[0] < 0:
+            dropped = bisect_left(times_ns, 0)
+            order, times_ns = order[dropped:], times_ns[dropped:]
+        self._clock.schedule(times_ns, [actions[target] for target in targets[order].tolist()], parcel)
         return due_ns
 
 

@@ -19,6 +19,8 @@ from network.carriage import UNDER_WAY, Carriage
 from network.clock import Action
 from network.plan import IntArray
 
+_UNDER_WAY = np.array([UNDER_WAY], dtype=np.int64)
+
 Sizes = Callable[[Any, int], tuple[int, int]]
 """`sizes(parcel, size_bytes)`: bytes of the compact message, and of all that it leaves out."""
 
@@ -58,8 +60,11 @@ class Compact:
         compact_bytes, left_out_bytes = self._sizes(parcel, size_bytes)
         if not left_out_bytes or self._rules[source] is None:
             return self._carriage.carry(source, targets, size_bytes, parcel, actions, now_ns)
-        able = self._able[targets]
         letter = source, left_out_bytes, parcel, actions
+        if len(targets) == 1 and self._rules[targets.item()] is not None:
+            due_ns = self._carriage.carry(source, targets, compact_bytes, letter, self._take_header, now_ns)
+            return _UNDER_WAY if due_ns.item() >= 0 else due_ns
+        able = self._able[targets]
         due_ns = self._carriage.carry(source, targets[able], compact_bytes, letter, self._take_header, now_ns)
         due_ns = np.where(due_ns >= 0, UNDER_WAY, due_ns)
         if len(due_ns) == len(targets):

@@ -104,9 +104,13 @@ class Gossip:
         bodies: Carriage | None = None,
         validation_ns: int = 0,
         up: Callable[[int], bool] = lambda member: True,
+        spare: bool = False,
     ) -> None:
         """`bodies` carries whole messages, if not as `carriage` does. `up` says whether a member is running: one that
         is not neither asks nor answers.
+
+        With `spare` announcements that would not be heeded are counted but not carried: for carriages on which they
+        are in nobody's way. That is most of them.
         """
         self.account = GossipAccount()
         self._clock = clock
@@ -118,6 +122,7 @@ class Gossip:
         self._rng = rng
         self._validation_ns = validation_ns
         self._up = up
+        self._spare = spare
         count = len(receivers)
         self._one = [np.array([member], dtype=np.int64) for member in range(count)]
         self._take_body = [partial(self._on_body, member) for member in range(count)]
@@ -127,7 +132,7 @@ class Gossip:
     def spread(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `network.dissemination.Dissemination.spread`."""
         rumour = Rumour(parcel, size_bytes, len(self._receivers))
-        rumour.have[source] = 1
+        rumour.have[source] = rumour.asked[source] = 1
         self._pass_on(source, (rumour, source), now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
 
@@ -157,6 +162,11 @@ class Gossip:
     def _announce(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> None:
         if len(peers):
             self.account.announcements += len(peers)
+            if self._spare:
+                deaf = rumour.have if self._rules.retry_ns else rumour.asked
+                peers = np.array([peer for peer in peers.tolist() if not deaf[peer]], dtype=np.int64)
+                if not len(peers):
+                    return
             beat_ns = self._rules.heartbeat_ns
             at_ns = -(-now_ns // beat_ns) * beat_ns if beat_ns else now_ns
             size_bytes = self._rules.announcement_bytes
@@ -174,7 +184,7 @@ class Gossip:
         if rumour.have[me]:
             self.account.duplicates += 1
             return
-        rumour.have[me] = 1
+        rumour.have[me] = rumour.asked[me] = 1
         rumour.announced_by.pop(me, None)
         if self._validation_ns:
             self._clock.at(now_ns + self._validation_ns, partial(self._accept, me), copy)
@@ -195,7 +205,8 @@ class Gossip:
         if rumour.have[me] or not self._up(me):
             return
         if rumour.asked[me]:
-            rumour.announced_by.setdefault(me, []).append(sender)
+            if self._rules.retry_ns:
+                rumour.announced_by.setdefault(me, []).append(sender)
         else:
             rumour.asked[me] = 1
             self._ask(me, rumour, sender, now_ns)

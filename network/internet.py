@@ -60,8 +60,12 @@ class Internet:
     def __init__(self, plan: Plan, rules: InternetRules, rng: np.random.Generator) -> None:
         """The plan only says who can be reached: outages cut members off here too."""
         self._plan = plan
-        self._rules = rules
-        self._rng = rng
+        self._outages = not plan.constant
+        self._draw = rng.standard_exponential
+        self._until_arrival = rules.until_arrival
+        self._small_below_bytes = rules.small_below_bytes
+        self._small_ns = rules.small_message_ns + rules.processing_ns
+        self._processing_ns = rules.processing_ns
         self._places = rules.places
         place = np.array(rules.places, dtype=np.intp)
         mean_ms = rules.regions.mean_latency_ms()
@@ -75,34 +79,32 @@ class Internet:
 
     def carry(self, source: int, targets: IntArray, size_bytes: int, now_ns: int) -> IntArray:
         """See `Channel.carry`."""
-        rules = self._rules
-        if size_bytes >= rules.small_below_bytes:
+        if size_bytes >= self._small_below_bytes:
             some = targets.tolist()
             due_ns = np.array([self._after_queue(source, target, size_bytes, now_ns) for target in some], np.int64)
         elif len(targets) == 1:
-            delay_ns = self._latency_ns(source, targets.item()) + rules.small_message_ns + rules.processing_ns
-            due_ns = np.array((now_ns + delay_ns,), np.int64)
+            due_ns = np.array((now_ns + self._small_ns + self._latency_ns(source, targets.item()),), np.int64)
         else:
             place = self._places[source]
-            latency_ns = self._rng.standard_exponential(len(targets))
+            latency_ns = self._draw(len(targets))
             latency_ns *= self._exponent[place].take(targets)
             np.exp(latency_ns, out=latency_ns)
             latency_ns *= self._least_ns[place].take(targets)
             due_ns = latency_ns.astype(np.int64)
-            due_ns += now_ns + rules.small_message_ns + rules.processing_ns
-        if not self._plan.constant:
+            due_ns += now_ns + self._small_ns
+        if self._outages:
             due_ns[self._plan.at(now_ns).delay_ns[source].take(targets) < 0] = Drop.NO_ROUTE
         return due_ns
 
     def _latency_ns(self, source: int, target: int) -> int:
         """Pareto: the least, times U^(-1/shape), as -ln U is exponential."""
         least_ns, exponent = self._pairs[self._places[source]]
-        return int(least_ns[target] * math.exp(self._rng.standard_exponential() * exponent[target]))
+        return int(least_ns[target] * math.exp(self._draw() * exponent[target]))
 
     def _after_queue(self, source: int, target: int, size_bytes: int, now_ns: int) -> int:
         """When a large message arrives that wants to leave now."""
         sent_ns = max(now_ns, self._free_ns[source])
         sent_ns += round(self._ns_per_byte[self._places[source]][self._places[target]] * size_bytes)
-        due_ns = sent_ns + self._latency_ns(source, target) + self._rules.processing_ns
-        self._free_ns[source] = due_ns if self._rules.until_arrival else sent_ns
+        due_ns = sent_ns + self._latency_ns(source, target) + self._processing_ns
+        self._free_ns[source] = due_ns if self._until_arrival else sent_ns
         return due_ns

@@ -132,7 +132,15 @@ def _gossip(
         bodies=bodies,
         validation_ns=_validation_ns(scenario),
         up=lambda member: hosts[member].up,
+        spare=_small_are_free(scenario, rules),
     )
+
+
+def _small_are_free(scenario: Scenario, rules: GossipRules) -> bool:
+    """Whether announcements delay nothing, and none of them is lost and counted."""
+    network = scenario.network
+    lossless = not network.loss and not any(fault.kind != "byzantine" for fault in scenario.fault)
+    return network.model == "internet" and rules.announcement_bytes < network.small_below_bytes and lossless
 
 
 def _shreds(scenario: Scenario, carriage: Carriage, hosts: Sequence[Host]) -> Shreds:
