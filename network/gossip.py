@@ -175,7 +175,7 @@ class Gossip:
     def _some(self, peers: IntArray, count: int) -> IntArray:
         if count >= len(peers):
             return peers
-        return np.array(sorted(self._rng.sample(peers.tolist(), count)), dtype=np.int64)
+        return peers[sorted(self._rng.sample(range(len(peers)), count))]
 
     # What arrives
 
