@@ -19,8 +19,6 @@ from network.carriage import UNDER_WAY, Carriage
 from network.clock import Action
 from network.plan import IntArray
 
-_UNDER_WAY = np.array([UNDER_WAY], dtype=np.int64)
-
 Sizes = Callable[[Any, int], tuple[int, int]]
 """`sizes(parcel, size_bytes)`: bytes of the compact message, and of all that it leaves out."""
 
@@ -49,7 +47,6 @@ class Compact:
         self._rng = rng
         self._able = np.array([rule is not None for rule in rules], dtype=np.bool_)
         members = range(len(rules))
-        self._one = [np.array([member], dtype=np.int64) for member in members]
         self._take_header = [partial(self._on_header, member) for member in members]
         self._take_request = [partial(self._on_request, member) for member in members]
 
@@ -61,9 +58,6 @@ class Compact:
         if not left_out_bytes or self._rules[source] is None:
             return self._carriage.carry(source, targets, size_bytes, parcel, actions, now_ns)
         letter = source, left_out_bytes, parcel, actions
-        if len(targets) == 1 and self._rules[targets.item()] is not None:
-            due_ns = self._carriage.carry(source, targets, compact_bytes, letter, self._take_header, now_ns)
-            return _UNDER_WAY if due_ns.item() >= 0 else due_ns
         able = self._able[targets]
         due_ns = self._carriage.carry(source, targets[able], compact_bytes, letter, self._take_header, now_ns)
         due_ns = np.where(due_ns >= 0, UNDER_WAY, due_ns)
@@ -74,6 +68,17 @@ class Compact:
         both_ns[~able] = self._carriage.carry(source, targets[~able], size_bytes, parcel, actions, now_ns)
         return both_ns
 
+    def carry_one(
+        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> int:
+        """See `Carriage.carry_one`."""
+        compact_bytes, left_out_bytes = self._sizes(parcel, size_bytes)
+        if not left_out_bytes or self._rules[source] is None or self._rules[target] is None:
+            return self._carriage.carry_one(source, target, size_bytes, parcel, actions, now_ns)
+        letter = source, left_out_bytes, parcel, actions
+        due_ns = self._carriage.carry_one(source, target, compact_bytes, letter, self._take_header, now_ns)
+        return UNDER_WAY if due_ns >= 0 else due_ns
+
     def _on_header(self, me: int, letter: tuple[int, int, Any, Sequence[Action]], now_ns: int) -> None:
         source, _, parcel, actions = letter
         rules = self._rules[me]
@@ -82,11 +87,11 @@ class Compact:
             actions[me](parcel, now_ns)
         else:
             question = me, letter
-            self._carriage.carry(me, self._one[source], rules.request_bytes, question, self._take_request, now_ns)
+            self._carriage.carry_one(me, source, rules.request_bytes, question, self._take_request, now_ns)
 
     def _on_request(self, me: int, question: tuple[int, tuple[int, int, Any, Sequence[Action]]], now_ns: int) -> None:
         asker, (_, left_out_bytes, parcel, actions) = question
         rules = self._rules[asker]
         assert rules is not None, "only who has rules lacks anything"
         size_bytes = round(left_out_bytes * self._rng.choice(rules.missing))
-        self._carriage.carry(me, self._one[asker], size_bytes, parcel, actions, now_ns)
+        self._carriage.carry_one(me, asker, size_bytes, parcel, actions, now_ns)

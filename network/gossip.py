@@ -124,7 +124,6 @@ class Gossip:
         self._up = up
         self._spare = spare
         count = len(receivers)
-        self._one = [np.array([member], dtype=np.int64) for member in range(count)]
         self._take_body = [partial(self._on_body, member) for member in range(count)]
         self._take_announcement = [partial(self._on_announcement, member) for member in range(count)]
         self._take_request = [partial(self._on_request, member) for member in range(count)]
@@ -144,8 +143,8 @@ class Gossip:
         if rules.lazy:
             rest = peers if not len(pushed) else np.setdiff1d(peers, pushed, assume_unique=True)
             self._announce(me, rumour, self._some(rest, rules.lazy), now_ns)
-        for repeat in range(1, rules.rounds):
-            self._clock.at(now_ns + repeat * rules.round_ns, self._push_again, (me, rumour))
+        if rules.rounds > 1:
+            self._clock.at(now_ns + rules.round_ns, self._push_again, (me, rumour, rules.rounds - 1))
 
     def _push(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> IntArray:
         chosen = self._some(peers, self._rules.push)
@@ -154,10 +153,12 @@ class Gossip:
             self._bodies.carry(me, chosen, rumour.size_bytes, (rumour, me), self._take_body, now_ns)
         return chosen
 
-    def _push_again(self, push: tuple[int, Rumour], now_ns: int) -> None:
-        me, rumour = push
+    def _push_again(self, push: tuple[int, Rumour, int], now_ns: int) -> None:
+        me, rumour, rounds = push
         if self._up(me):
             self._push(me, rumour, self._peers[me], now_ns)
+        if rounds > 1:
+            self._clock.at(now_ns + self._rules.round_ns, self._push_again, (me, rumour, rounds - 1))
 
     def _announce(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> None:
         if len(peers):
@@ -213,7 +214,7 @@ class Gossip:
 
     def _ask(self, me: int, rumour: Rumour, whom: int, now_ns: int) -> None:
         self.account.requests += 1
-        self._carriage.carry(me, self._one[whom], self._rules.request_bytes, (rumour, me), self._take_request, now_ns)
+        self._carriage.carry_one(me, whom, self._rules.request_bytes, (rumour, me), self._take_request, now_ns)
         if self._rules.retry_ns:
             self._clock.at(now_ns + self._rules.retry_ns, self._ask_again, (me, rumour))
 
@@ -230,4 +231,4 @@ class Gossip:
         rumour, asker = copy
         if self._up(me):
             self.account.bodies += 1
-            self._bodies.carry(me, self._one[asker], rumour.size_bytes, (rumour, me), self._take_body, now_ns)
+            self._bodies.carry_one(me, asker, rumour.size_bytes, (rumour, me), self._take_body, now_ns)

@@ -7,8 +7,8 @@ INFOCOM Workshops 2019, and its published code (NetworkConfiguration, Network, N
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from math import exp
 from typing import Final
 
 import numpy as np
@@ -51,7 +51,7 @@ class InternetRules:
     small_message_ns: int = 0
     """but takes so much longer."""
     processing_ns: int = 0
-    """Added to every message."""
+    """Added to every message before it is sent."""
 
 
 class Internet:
@@ -79,32 +79,31 @@ class Internet:
 
     def carry(self, source: int, targets: IntArray, size_bytes: int, now_ns: int) -> IntArray:
         """See `Channel.carry`."""
-        if size_bytes >= self._small_below_bytes:
+        if len(targets) == 1 or size_bytes >= self._small_below_bytes:
             some = targets.tolist()
-            due_ns = np.array([self._after_queue(source, target, size_bytes, now_ns) for target in some], np.int64)
-        elif len(targets) == 1:
-            due_ns = np.array((now_ns + self._small_ns + self._latency_ns(source, targets.item()),), np.int64)
-        else:
-            place = self._places[source]
-            latency_ns = self._draw(len(targets))
-            latency_ns *= self._exponent[place].take(targets)
-            np.exp(latency_ns, out=latency_ns)
-            latency_ns *= self._least_ns[place].take(targets)
-            due_ns = latency_ns.astype(np.int64)
-            due_ns += now_ns + self._small_ns
+            return np.array([self.carry_one(source, target, size_bytes, now_ns) for target in some], np.int64)
+        place = self._places[source]
+        latency_ns = self._draw(len(targets))
+        latency_ns *= self._exponent[place].take(targets)
+        np.exp(latency_ns, out=latency_ns)
+        latency_ns *= self._least_ns[place].take(targets)
+        due_ns: IntArray = latency_ns.astype(np.int64)
+        due_ns += now_ns + self._small_ns
         if self._outages:
             due_ns[self._plan.at(now_ns).delay_ns[source].take(targets) < 0] = Drop.NO_ROUTE
         return due_ns
 
-    def _latency_ns(self, source: int, target: int) -> int:
-        """Pareto: the least, times U^(-1/shape), as -ln U is exponential."""
-        least_ns, exponent = self._pairs[self._places[source]]
-        return int(least_ns[target] * math.exp(self._draw() * exponent[target]))
-
-    def _after_queue(self, source: int, target: int, size_bytes: int, now_ns: int) -> int:
-        """When a large message arrives that wants to leave now."""
-        sent_ns = max(now_ns, self._free_ns[source])
-        sent_ns += round(self._ns_per_byte[self._places[source]][self._places[target]] * size_bytes)
-        due_ns = sent_ns + self._latency_ns(source, target) + self._processing_ns
-        self._free_ns[source] = due_ns if self._until_arrival else sent_ns
-        return due_ns
+    def carry_one(self, source: int, target: int, size_bytes: int, now_ns: int) -> int:
+        """See `network.channel.single`. Latency is Pareto: the least, times U^(-1/shape), where -ln U is exponential."""
+        if self._outages and self._plan.at(now_ns).delay_ns[source, target] < 0:
+            return Drop.NO_ROUTE
+        place = self._places[source]
+        least_ns, exponent = self._pairs[place]
+        latency_ns = int(least_ns[target] * exp(self._draw() * exponent[target]))
+        if size_bytes < self._small_below_bytes:
+            return now_ns + self._small_ns + latency_ns
+        free_ns = self._free_ns[source]
+        sent_ns = (free_ns if free_ns > now_ns else now_ns) + self._processing_ns
+        sent_ns += round(self._ns_per_byte[place][self._places[target]] * size_bytes)
+        self._free_ns[source] = sent_ns + latency_ns if self._until_arrival else sent_ns
+        return sent_ns + latency_ns

@@ -46,7 +46,8 @@ def transport_of(watch: Watch, clock: VirtualClock, channel: Channel, hosts: Seq
     """What the scenario's network comes to."""
     scenario, sky = watch.scenario, watch.sky
     fabric = fabric_of(scenario, sky, clock) if scenario.network.model == "links" else None
-    carriage: Carriage = Direct(clock, channel, watch.traffic.count) if fabric is None else HopByHop(fabric, channel)
+    count = None if _leaves_no_trace(scenario) else watch.traffic.count
+    carriage: Carriage = Direct(clock, channel, count) if fabric is None else HopByHop(fabric, channel)
     receivers = [host.deliver for host in hosts]
     bodies = _compact(watch, carriage) if scenario.network.compact.enabled else carriage
     spread: dict[str, Callable[[], Dissemination]] = {
@@ -132,15 +133,15 @@ def _gossip(
         bodies=bodies,
         validation_ns=_validation_ns(scenario),
         up=lambda member: hosts[member].up,
-        spare=_small_are_free(scenario, rules),
+        spare=_leaves_no_trace(scenario)
+        and (scenario.network.model != "internet" or table.announcement_bytes < scenario.network.small_below_bytes),
     )
 
 
-def _small_are_free(scenario: Scenario, rules: GossipRules) -> bool:
-    """Whether announcements delay nothing, and none of them is lost and counted."""
+def _leaves_no_trace(scenario: Scenario) -> bool:
+    """Whether there is nothing to count below the messages: neither links nor losses."""
     network = scenario.network
-    lossless = not network.loss and not any(fault.kind != "byzantine" for fault in scenario.fault)
-    return network.model == "internet" and rules.announcement_bytes < network.small_below_bytes and lossless
+    return network.laboratory and not network.loss and all(fault.kind == "byzantine" for fault in scenario.fault)
 
 
 def _shreds(scenario: Scenario, carriage: Carriage, hosts: Sequence[Host]) -> Shreds:

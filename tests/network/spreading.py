@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from network.carriage import Carriage, Direct
+from network.carriage import Direct
 from network.channel import Drop
 from network.clock import VirtualClock
 from network.gossip import Gossip, GossipRules, Peers, Receiver
@@ -23,14 +23,18 @@ class Line:
 
     def __init__(self, delay_ns: Callable[[int, IntArray, int], Any]) -> None:
         """`delay_ns(source, targets, size_bytes)`: one number for all targets or int64[targets], negative for lost."""
-        self.sent: list[tuple[int, int, int, int]] = []
-        """(source, target, bytes, when) of every copy."""
+        self.log: list[tuple[int, IntArray, int, int]] = []
         self._delay_ns = delay_ns
 
     def carry(self, source: int, targets: IntArray, size_bytes: int, now_ns: int) -> IntArray:
-        self.sent += [(source, target, size_bytes, now_ns) for target in targets.tolist()]
+        self.log.append((source, targets, size_bytes, now_ns))
         delay_ns = np.broadcast_to(self._delay_ns(source, targets, size_bytes), (len(targets),))
         return np.where(delay_ns < 0, np.int64(Drop.LOSS), delay_ns + now_ns)
+
+    @property
+    def sent(self) -> list[tuple[int, int, int, int]]:
+        """(source, target, bytes, when) of every copy."""
+        return [(source, target, size, now) for source, targets, size, now in self.log for target in targets.tolist()]
 
 
 def steady(delay_ns: int = 1) -> Line:
@@ -52,6 +56,7 @@ class Party:
         """How often anybody was handed a message."""
         self._takes = takes
         self._missing = n - 1
+        self._stops = False
 
     def receivers(self) -> list[Receiver]:
         return [self._receiver(member) for member in range(self.n)]
@@ -63,6 +68,8 @@ class Party:
             if valid_ns is not None and self.got_ns[member] == NEVER:
                 self.got_ns[member] = now_ns
                 self._missing -= 1
+                if self._stops and not self._missing:
+                    self.clock.stop()
             return valid_ns
 
         return receive
@@ -78,9 +85,9 @@ class Party:
 
     def run(self, *, until_all_have_it: bool = False) -> None:
         """Until nothing moves any more."""
-        while self.clock.run(FAR_NS, 1 if until_all_have_it else 10**9):
-            if until_all_have_it and not self._missing:
-                return
+        self._stops = until_all_have_it
+        while self.clock.run(FAR_NS, 10**9):
+            pass
 
     def reached(self) -> IntArray:
         """When those whom it reached got it, the source aside; ascending."""
