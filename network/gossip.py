@@ -161,13 +161,13 @@ class Gossip:
             self._clock.at(now_ns + self._rules.round_ns, self._push_again, (me, rumour, rounds - 1))
 
     def _announce(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> None:
+        self.account.announcements += len(peers)
+        if self._spare:
+            deaf = rumour.have if self._rules.retry_ns else rumour.asked
+            listening = [peer for peer in peers.tolist() if not deaf[peer]]
+            if len(listening) < len(peers):
+                peers = np.array(listening, dtype=np.int64) if listening else peers[:0]
         if len(peers):
-            self.account.announcements += len(peers)
-            if self._spare:
-                deaf = rumour.have if self._rules.retry_ns else rumour.asked
-                peers = np.array([peer for peer in peers.tolist() if not deaf[peer]], dtype=np.int64)
-                if not len(peers):
-                    return
             beat_ns = self._rules.heartbeat_ns
             at_ns = -(-now_ns // beat_ns) * beat_ns if beat_ns else now_ns
             size_bytes = self._rules.announcement_bytes
@@ -203,14 +203,12 @@ class Gossip:
 
     def _on_announcement(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         rumour, sender = copy
-        if rumour.have[me] or not self._up(me):
-            return
-        if rumour.asked[me]:
-            if self._rules.retry_ns:
-                rumour.announced_by.setdefault(me, []).append(sender)
-        else:
-            rumour.asked[me] = 1
-            self._ask(me, rumour, sender, now_ns)
+        if not rumour.asked[me]:
+            if self._up(me):
+                rumour.asked[me] = 1
+                self._ask(me, rumour, sender, now_ns)
+        elif self._rules.retry_ns and not rumour.have[me] and self._up(me):
+            rumour.announced_by.setdefault(me, []).append(sender)
 
     def _ask(self, me: int, rumour: Rumour, whom: int, now_ns: int) -> None:
         self.account.requests += 1
@@ -224,8 +222,8 @@ class Gossip:
         if others and not rumour.have[me] and self._up(me):
             self._ask(me, rumour, others.pop(0), now_ns)
         else:
-            # Whoever announces it from now on is asked at once.
-            rumour.asked[me] = 0
+            # Whoever announces it from now on is asked at once, unless it has come.
+            rumour.asked[me] = rumour.have[me]
 
     def _on_request(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         rumour, asker = copy
