@@ -137,6 +137,8 @@ class Gossip:
 
     def _pass_on(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         """Push and announce; the second of `copy` is who it came from."""
+        if not self._up(me):
+            return
         rumour, sender = copy
         rules, peers = self._rules, self._peers[me]
         pushed = self._push(me, rumour, peers[peers != sender], now_ns) if rules.push else peers[:0]
@@ -184,6 +186,10 @@ class Gossip:
         rumour, _ = copy
         if rumour.have[me]:
             self.account.duplicates += 1
+            return
+        if not self._up(me):
+            # Lost on it, though not for ever: its host counts this copy, and another may find it running.
+            self._receivers[me](rumour.parcel, now_ns)
             return
         rumour.have[me] = rumour.asked[me] = 1
         rumour.announced_by.pop(me, None)
