@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from network.carriage import Direct
 from network.gossip import GossipRules, everybody, regular_peers
 from tests.network.spreading import NEVER, Line, Party, line_graph, steady
 
@@ -145,6 +146,15 @@ def test_who_has_gone_down_does_not_answer() -> None:
     assert party.got_ns[2] == NEVER
 
 
+def test_who_goes_down_while_it_validates_passes_nothing_on() -> None:
+    """It has the message at 10 ms and is down from 12 ms; it would pass it on at 15 ms."""
+    party = Party(3, steady(10 * MS), takes=lambda member, now_ns: now_ns + 5 * MS)
+    up = lambda member: member != 1 or party.clock.now_ns < 12 * MS  # noqa: E731
+    party.spread(party.gossip(line_graph(3), GossipRules(push=ALL, lazy=0), up=up))
+    party.run()
+    assert party.got_ns[1:] == [10 * MS, NEVER]
+
+
 def test_what_is_invalid_is_not_passed_on() -> None:
     party = Party(4, steady(10 * MS), takes=lambda member, now_ns: None)
     party.spread(party.gossip(line_graph(4), rules(push=ALL)))
@@ -163,8 +173,6 @@ def test_validation_delays_every_hop() -> None:
 
 
 def test_bodies_can_go_another_way_than_control_messages() -> None:
-    from network.carriage import Direct
-
     party = Party(3, steady(10 * MS))
     heavy = Line(lambda source, targets, size_bytes: 100 * MS)
     party.spread(party.gossip(line_graph(3), LAZY, bodies=Direct(party.clock, heavy)))
