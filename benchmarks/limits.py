@@ -31,6 +31,8 @@ LIMITS: Final = {
     "pbft-1000": Limit("PBFT, n = 1,000, one decision: CPU", "s", most=20),
     "pbft-1000-memory": Limit("PBFT, n = 1,000, one decision: peak memory", "MiB", most=1024),
     "demo": Limit("the demo, 60 virtual seconds, real signatures: CPU", "s", most=15),
+    "gossip-300": Limit("300 peers on the Internet, 1,000 blocks by gossip: CPU", "s", most=15),
+    "gossip-300-memory": Limit("300 peers on the Internet, 1,000 blocks by gossip: peak memory", "MiB", most=300),
     "twins": Limit("Twins schedules of 8 views, n = 4, seven protocols: per CPU-second", "1/s", least=1_000),
     "nodes-mosquitto": Limit("20 HotStuff processes over Mosquitto: p99 lateness", "ms", most=5),
     "nodes-nats": Limit("20 HotStuff processes over nats-server: p99 lateness", "ms", most=5),
