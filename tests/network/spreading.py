@@ -28,7 +28,9 @@ class Line:
 
     def carry(self, source: int, targets: IntArray, size_bytes: int, now_ns: int) -> IntArray:
         self.log.append((source, targets, size_bytes, now_ns))
-        delay_ns = np.broadcast_to(self._delay_ns(source, targets, size_bytes), (len(targets),))
+        delay_ns = self._delay_ns(source, targets, size_bytes)
+        if isinstance(delay_ns, int):
+            return np.full(len(targets), Drop.LOSS if delay_ns < 0 else now_ns + delay_ns, dtype=np.int64)
         return np.where(delay_ns < 0, np.int64(Drop.LOSS), delay_ns + now_ns)
 
     @property
