@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from network.constellation import Constellation
+from network.internet import Regions
 from node.chance import python_random
 from testbed.scenario.mistakes import Mistake
 from testbed.scenario.models import Committee, Scenario
@@ -31,6 +32,13 @@ def choose_members(
         members += chosen
         blocks += [block] * len(chosen)
     return members, blocks, mistakes
+
+
+def places_of(scenario: Scenario, regions: Regions) -> tuple[int, ...]:
+    """In which of the regions of an `internet` each member is, by number."""
+    return tuple(
+        regions.names.index(block.region or "") for block in scenario.committee for _ in range(block.count or 0)
+    )
 
 
 def _laboratory(block: Committee, first: int) -> list[str]:

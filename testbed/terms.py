@@ -15,6 +15,7 @@ from network.faults import Window
 from network.internet import InternetRules
 from network.stack import Conditions, Draws, Strike
 from node.terms import Terms
+from testbed.members import places_of
 from testbed.tables import read_regions
 from testbed.units import milliseconds, seconds
 
@@ -79,7 +80,7 @@ def draws_of(scenario: Scenario) -> Draws | None:
     return None
 
 
-def internet_of(scenario: Scenario, sky: Sky) -> InternetRules | None:
+def internet_of(scenario: Scenario) -> InternetRules | None:
     """The regions and uplinks of an `internet` network; None for all others."""
     network = scenario.network
     if network.regions_file is None:
@@ -87,7 +88,7 @@ def internet_of(scenario: Scenario, sky: Sky) -> InternetRules | None:
     regions = read_regions(network.regions_file)
     return InternetRules(
         regions=regions,
-        places=tuple(regions.names.index(block.region or "") for block in sky.blocks),
+        places=places_of(scenario, regions),
         until_arrival=network.uplink == "until_arrival",
         small_below_bytes=network.small_below_bytes,
         small_message_ns=milliseconds(network.small_message_ms),
@@ -100,7 +101,7 @@ def conditions_of(scenario: Scenario, sky: Sky) -> Conditions:
     network = scenario.network
     return Conditions(
         draws=draws_of(scenario),
-        internet=internet_of(scenario, sky),
+        internet=internet_of(scenario),
         processing_ns_per_hop=round(network.processing_us_per_hop * 1e3),
         transmission=not network.laboratory,
         by_links=network.model == "links",

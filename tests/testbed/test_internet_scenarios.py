@@ -79,7 +79,7 @@ def test_what_a_longest_chain_is_predicted_to_do_comes_from_how_its_blocks_sprea
 def test_the_rules_are_those_of_the_file(tmp_path: Path) -> None:
     keys = {"uplink": "until_arrival", "small_below_bytes": 9, "small_message_ms": 8, "processing_us_per_hop": 2_000}
     scenario = made(tmp_path, network=keys)
-    rules = internet_of(scenario, build_sky(scenario))
+    rules = internet_of(scenario)
     assert rules is not None
     assert rules.regions.names == ("EAST", "WEST")
     assert rules.regions.latency_ms == ((30.0, 100.0), (90.0, 40.0))
@@ -89,10 +89,16 @@ def test_the_rules_are_those_of_the_file(tmp_path: Path) -> None:
     assert (rules.small_below_bytes, rules.small_message_ns, rules.processing_ns) == (9, 8_000_000, 2_000_000)
 
 
+def test_the_delays_between_members_are_the_means_of_their_regions(tmp_path: Path) -> None:
+    """For `quorbit sky`: without what a message's size and its wait for the uplink add."""
+    delay_ms = build_sky(made(tmp_path)).plan.at(0).delay_ns / 1e6
+    assert delay_ms.tolist() == [[0, 30, 100, 100], [30, 0, 100, 100], [90, 90, 0, 40], [90, 90, 40, 0]]
+
+
 def test_the_shipped_regions_can_be_used() -> None:
     for year in (2015, 2019):
         scenario = load_scenario(SCENARIOS / "internet_gossip.toml", [f"network.regions_file=data/internet_{year}.csv"])
-        rules = internet_of(scenario, build_sky(scenario))
+        rules = internet_of(scenario)
         assert rules is not None
         assert len(rules.regions.names) == 6
         assert len(rules.places) == 300
