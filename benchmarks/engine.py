@@ -13,6 +13,9 @@ from typing import Any
 
 DEMO = Path(__file__).parent.parent / "scenarios" / "starlink_shell1_hotstuff.toml"
 
+INTERNET = DEMO.parent / "internet_gossip.toml"
+_THOUSAND_BLOCKS_S = 600_000
+
 _PBFT = """
 title = "PBFT in a laboratory"
 duration_s = {duration_s}
@@ -35,23 +38,28 @@ def measure() -> dict[str, float]:
     """Each of the engine's rows in its unit."""
     decisions, decisions_s = run_command(_PBFT.format(n=128, duration_s=15))
     thousand, thousand_s = run_command(_PBFT.format(n=1000, duration_s=0.301))
-    _, demo_s = run_command(DEMO.read_text(encoding="utf-8"))
+    _, demo_s = run_command(DEMO)
+    internet, internet_s = run_command(INTERNET, f"duration_s={_THOUSAND_BLOCKS_S}")
     return {
         "pbft-128": decisions["deliveries"] / decisions_s,
         "pbft-1000": thousand_s,
         "pbft-1000-memory": thousand["peak_rss_mb"] * 1e6 / 2**20,
         "demo": demo_s,
+        "gossip-300": internet_s,
+        "gossip-300-memory": internet["peak_rss_mb"] * 1e6 / 2**20,
         "first-line": _first_line_s(),
     }
 
 
-def run_command(scenario: str) -> tuple[dict[str, Any], float]:
+def run_command(scenario: str | Path, *changed: str) -> tuple[dict[str, Any], float]:
     """(the result's engine part, CPU seconds of the whole command: start, geometry, run, checks, metrics, files)."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "scenario.toml"
-        file.write_text(scenario, encoding="utf-8")
-        command = [sys.executable, "-m", "testbed.cli", "run", str(file), "--json", "--out", folder]
+        file = scenario if isinstance(scenario, Path) else Path(folder) / "scenario.toml"
+        if isinstance(scenario, str):
+            file.write_text(scenario, encoding="utf-8")
+        sets = [part for key in changed for part in ("--set", key)]
+        command = [sys.executable, "-m", "testbed.cli", "run", str(file), "--json", "--out", folder, *sets]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = json.loads(done.stdout)

@@ -35,6 +35,8 @@ LIMITS: Final = {
     "crossings": Limit("links with queues: crossings per CPU-second", "1/s", least=150_000),
     "mining": Limit("1,584 mining satellites, 1 MB blocks, 600 virtual seconds: CPU", "s", most=60),
     "mining-memory": Limit("the same: peak memory", "MiB", most=1024),
+    "gossip-300": Limit("300 peers on the Internet, 1,000 blocks by gossip: CPU", "s", most=15),
+    "gossip-300-memory": Limit("300 peers on the Internet, 1,000 blocks by gossip: peak memory", "MiB", most=300),
     "twins": Limit("Twins schedules of 8 views, n = 4, seven protocols: per CPU-second", "1/s", least=1_000),
     "nodes-mosquitto": Limit("20 HotStuff processes over Mosquitto: p99 lateness", "ms", most=5),
     "nodes-nats": Limit("20 HotStuff processes over nats-server: p99 lateness", "ms", most=5),

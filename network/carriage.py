@@ -5,12 +5,13 @@ How a broadcast spreads is decided above (`dissemination`); what befalls a singl
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from network.channel import Channel
+from network.channel import Channel, single
 from network.clock import Action, VirtualClock
 from network.fabric import Fabric
 from network.meter import Meter
@@ -34,6 +35,11 @@ class Carriage(Protocol):
         Returns int64[targets]: due times, a `Drop` where a copy is lost at once, `UNDER_WAY` where time will tell.
         """
 
+    def carry_one(
+        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> int:
+        """The same for a single target, which costs less than an array of one."""
+
 
 class Direct:
     """Copies arrive when the channel says so."""
@@ -46,6 +52,7 @@ class Direct:
         self._meter = meter
         self._clock = clock
         self._channel = channel
+        self._due_one = single(channel)
         self._count = count
 
     def carry(
@@ -57,14 +64,30 @@ class Direct:
         meter = self._meter
         if meter is not None:
             meter.sent[source] += size_bytes * len(targets)
-            meter.received[targets] += size_bytes * (due_ns >= 0)
+            meter.came_together[targets] += size_bytes * (due_ns >= 0)
         if self._count is not None:
             self._count(source, targets, due_ns, size_bytes, now_ns)
         order = due_ns.argsort(kind="stable")
-        dropped = int(np.searchsorted(due_ns[order], 0))
-        if dropped:
-            order = order[dropped:]
-        self._clock.schedule(due_ns[order].tolist(), [actions[target] for target in targets[order].tolist()], parcel)
+        times_ns = due_ns[order].tolist()
+        if times_ns and times_ns[0] < 0:
+            dropped = bisect_left(times_ns, 0)
+            order, times_ns = order[dropped:], times_ns[dropped:]
+        self._clock.schedule(times_ns, [actions[target] for target in targets[order].tolist()], parcel)
+        return due_ns
+
+    def carry_one(
+        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> int:
+        """See `Carriage.carry_one`."""
+        due_ns = self._due_one(source, target, size_bytes, now_ns)
+        self.copies += 1
+        if self._meter is not None:
+            self._meter.sent[source] += size_bytes
+            self._meter.came[target] += size_bytes * (due_ns >= 0)
+        if self._count is not None:
+            self._count(source, np.array((target,), np.int64), np.array((due_ns,), np.int64), size_bytes, now_ns)
+        if due_ns >= 0:
+            self._clock.schedule((due_ns,), (actions[target],), parcel)
         return due_ns
 
 
@@ -86,6 +109,12 @@ class HopByHop:
         for enter_ns, some in self._fabric.admit(targets, enters_ns):
             self._fabric.when(enter_ns, self._enter, (source, some.tolist(), size_bytes, parcel, actions))
         return entered(enters_ns)
+
+    def carry_one(
+        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> int:
+        """See `Carriage.carry_one`."""
+        return self.carry(source, np.array((target,), np.int64), size_bytes, parcel, actions, now_ns).item()
 
     def _enter(self, copies: tuple[int, list[int], int, Any, Sequence[Action]], now_ns: int) -> None:
         source, targets, size_bytes, parcel, actions = copies

@@ -34,6 +34,18 @@ class Channel(Protocol):
         """Due times, int64[targets], of one message that leaves member `source` at `now_ns`; a `Drop` where none."""
 
 
+def single(channel: Channel) -> Callable[[int, int, int, int], int]:
+    """`due(source, target, size_bytes, now_ns)` of one passage: the channel's own `carry_one`, if it has one."""
+    quick: Callable[[int, int, int, int], int] | None = getattr(channel, "carry_one", None)
+    if quick is not None:
+        return quick
+
+    def due_ns(source: int, target: int, size_bytes: int, now_ns: int) -> int:
+        return channel.carry(source, np.array((target,), np.int64), size_bytes, now_ns).item()
+
+    return due_ns
+
+
 class Entrance:
     """Everything gets through at once: what follows is up to the links."""
 

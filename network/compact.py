@@ -25,47 +25,73 @@ Sizes = Callable[[Any, int], tuple[int, int]]
 
 @dataclass(frozen=True)
 class CompactRules:
-    """What receivers lack."""
+    """What a receiver lacks."""
 
     misses: float = 0.0
-    """The share of receivers that lack some transactions,"""
-    missing: float = 0.1
-    """and what share of the bytes left out those lack."""
+    """How often it lacks some transactions,"""
+    missing: Sequence[float] = (0.1,)
+    """and what share of the bytes left out; of several shares each time one is drawn."""
     request_bytes: int = 64
 
 
 class Compact:
     """Carries messages compactly over another carriage; see `network.carriage.Carriage`."""
 
-    def __init__(self, carriage: Carriage, sizes: Sizes, rules: CompactRules, rng: random.Random, members: int) -> None:
+    def __init__(
+        self, carriage: Carriage, sizes: Sizes, rules: Sequence[CompactRules | None], rng: random.Random
+    ) -> None:
+        """`rules` of each member; one that has none neither sends nor takes compact messages."""
         self._carriage = carriage
         self._sizes = sizes
         self._rules = rules
         self._rng = rng
-        self._one = [np.array([member], dtype=np.int64) for member in range(members)]
-        self._take_header = [partial(self._on_header, member) for member in range(members)]
-        self._take_request = [partial(self._on_request, member) for member in range(members)]
+        self._able = np.array([rule is not None for rule in rules], dtype=np.bool_)
+        members = range(len(rules))
+        self._take_header = [partial(self._on_header, member) for member in members]
+        self._take_request = [partial(self._on_request, member) for member in members]
 
     def carry(
         self, source: int, targets: IntArray, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
     ) -> IntArray:
         """See `Carriage.carry`; what arrives compactly can still lack something, so only losses are known at once."""
         compact_bytes, left_out_bytes = self._sizes(parcel, size_bytes)
-        if not left_out_bytes:
+        if not left_out_bytes or self._rules[source] is None:
             return self._carriage.carry(source, targets, size_bytes, parcel, actions, now_ns)
         letter = source, left_out_bytes, parcel, actions
-        due_ns = self._carriage.carry(source, targets, compact_bytes, letter, self._take_header, now_ns)
-        return np.where(due_ns >= 0, UNDER_WAY, due_ns)
+        able = self._able[targets]
+        due_ns = self._carriage.carry(source, targets[able], compact_bytes, letter, self._take_header, now_ns)
+        due_ns = np.where(due_ns >= 0, UNDER_WAY, due_ns)
+        if len(due_ns) == len(targets):
+            return due_ns
+        both_ns = np.empty(len(targets), dtype=np.int64)
+        both_ns[able] = due_ns
+        both_ns[~able] = self._carriage.carry(source, targets[~able], size_bytes, parcel, actions, now_ns)
+        return both_ns
+
+    def carry_one(
+        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> int:
+        """See `Carriage.carry_one`."""
+        compact_bytes, left_out_bytes = self._sizes(parcel, size_bytes)
+        if not left_out_bytes or self._rules[source] is None or self._rules[target] is None:
+            return self._carriage.carry_one(source, target, size_bytes, parcel, actions, now_ns)
+        letter = source, left_out_bytes, parcel, actions
+        due_ns = self._carriage.carry_one(source, target, compact_bytes, letter, self._take_header, now_ns)
+        return UNDER_WAY if due_ns >= 0 else due_ns
 
     def _on_header(self, me: int, letter: tuple[int, int, Any, Sequence[Action]], now_ns: int) -> None:
         source, _, parcel, actions = letter
-        if self._rng.random() >= self._rules.misses:
+        rules = self._rules[me]
+        assert rules is not None, "only who has rules is sent compact messages"
+        if self._rng.random() >= rules.misses:
             actions[me](parcel, now_ns)
         else:
             question = me, letter
-            self._carriage.carry(me, self._one[source], self._rules.request_bytes, question, self._take_request, now_ns)
+            self._carriage.carry_one(me, source, rules.request_bytes, question, self._take_request, now_ns)
 
     def _on_request(self, me: int, question: tuple[int, tuple[int, int, Any, Sequence[Action]]], now_ns: int) -> None:
         asker, (_, left_out_bytes, parcel, actions) = question
-        size_bytes = round(left_out_bytes * self._rules.missing)
-        self._carriage.carry(me, self._one[asker], size_bytes, parcel, actions, now_ns)
+        rules = self._rules[asker]
+        assert rules is not None, "only who has rules lacks anything"
+        size_bytes = round(left_out_bytes * self._rng.choice(rules.missing))
+        self._carriage.carry_one(me, asker, size_bytes, parcel, actions, now_ns)

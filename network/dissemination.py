@@ -175,7 +175,7 @@ class Flood:
         enters_ns = wave.enters_ns.pop(member, -1)
         if enters_ns >= 0:
             if self._meter is not None:
-                self._meter.received[member] += wave.size_bytes
+                self._meter.came[member] += wave.size_bytes
             self._clock.at(now_ns + enters_ns - wave.now_ns, self._receivers[member], wave.parcel)
 
 

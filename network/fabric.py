@@ -234,7 +234,7 @@ class Fabric:
     def _complete(self, flight: Flight, now_ns: int) -> None:
         """Hand a whole message to the member it is for."""
         if self._meter is not None and flight.member != NOWHERE:
-            self._meter.received[flight.member] += flight.size
+            self._meter.came[flight.member] += flight.size
         if flight.message is not None and not flight.message.completed_by(flight.member):
             return
         self.account.deliver(flight, flight.hops * self._processing_ns, now_ns)

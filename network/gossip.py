@@ -104,9 +104,13 @@ class Gossip:
         bodies: Carriage | None = None,
         validation_ns: int = 0,
         up: Callable[[int], bool] = lambda member: True,
+        spare: bool = False,
     ) -> None:
         """`bodies` carries whole messages, if not as `carriage` does. `up` says whether a member is running: one that
         is not neither asks nor answers.
+
+        With `spare` announcements that would not be heeded are counted but not carried: for carriages on which they
+        are in nobody's way. That is most of them.
         """
         self.account = GossipAccount()
         self._clock = clock
@@ -118,8 +122,8 @@ class Gossip:
         self._rng = rng
         self._validation_ns = validation_ns
         self._up = up
+        self._spare = spare
         count = len(receivers)
-        self._one = [np.array([member], dtype=np.int64) for member in range(count)]
         self._take_body = [partial(self._on_body, member) for member in range(count)]
         self._take_announcement = [partial(self._on_announcement, member) for member in range(count)]
         self._take_request = [partial(self._on_request, member) for member in range(count)]
@@ -127,7 +131,7 @@ class Gossip:
     def spread(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `network.dissemination.Dissemination.spread`."""
         rumour = Rumour(parcel, size_bytes, len(self._receivers))
-        rumour.have[source] = 1
+        rumour.have[source] = rumour.asked[source] = 1
         self._pass_on(source, (rumour, source), now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
 
@@ -139,14 +143,16 @@ class Gossip:
 
     def _pass_on(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         """Push and announce; the second of `copy` is who it came from."""
+        if not self._up(me):
+            return
         rumour, sender = copy
         rules, peers = self._rules, self._peers[me]
         pushed = self._push(me, rumour, peers[peers != sender], now_ns) if rules.push else peers[:0]
         if rules.lazy:
             rest = peers if not len(pushed) else np.setdiff1d(peers, pushed, assume_unique=True)
             self._announce(me, rumour, self._some(rest, rules.lazy), now_ns)
-        for repeat in range(1, rules.rounds):
-            self._clock.at(now_ns + repeat * rules.round_ns, self._push_again, (me, rumour))
+        if rules.rounds > 1:
+            self._clock.at(now_ns + rules.round_ns, self._push_again, (me, rumour, rules.rounds - 1))
 
     def _push(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> IntArray:
         chosen = self._some(peers, self._rules.push)
@@ -155,14 +161,21 @@ class Gossip:
             self._bodies.carry(me, chosen, rumour.size_bytes, (rumour, me), self._take_body, now_ns)
         return chosen
 
-    def _push_again(self, push: tuple[int, Rumour], now_ns: int) -> None:
-        me, rumour = push
+    def _push_again(self, push: tuple[int, Rumour, int], now_ns: int) -> None:
+        me, rumour, rounds = push
         if self._up(me):
             self._push(me, rumour, self._peers[me], now_ns)
+        if rounds > 1:
+            self._clock.at(now_ns + self._rules.round_ns, self._push_again, (me, rumour, rounds - 1))
 
     def _announce(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> None:
+        self.account.announcements += len(peers)
+        if self._spare:
+            deaf = rumour.have if self._rules.retry_ns else rumour.asked
+            listening = [peer for peer in peers.tolist() if not deaf[peer]]
+            if len(listening) < len(peers):
+                peers = np.array(listening, dtype=np.int64) if listening else peers[:0]
         if len(peers):
-            self.account.announcements += len(peers)
             beat_ns = self._rules.heartbeat_ns
             at_ns = -(-now_ns // beat_ns) * beat_ns if beat_ns else now_ns
             size_bytes = self._rules.announcement_bytes
@@ -171,7 +184,7 @@ class Gossip:
     def _some(self, peers: IntArray, count: int) -> IntArray:
         if count >= len(peers):
             return peers
-        return np.array(sorted(self._rng.sample(peers.tolist(), count)), dtype=np.int64)
+        return peers[sorted(self._rng.sample(range(len(peers)), count))]
 
     # What arrives
 
@@ -180,7 +193,11 @@ class Gossip:
         if rumour.have[me]:
             self.account.duplicates += 1
             return
-        rumour.have[me] = 1
+        if not self._up(me):
+            # Lost on it, though not for ever: its host counts this copy, and another may find it running.
+            self._receivers[me](rumour.parcel, now_ns)
+            return
+        rumour.have[me] = rumour.asked[me] = 1
         rumour.announced_by.pop(me, None)
         if self._validation_ns:
             self._clock.at(now_ns + self._validation_ns, partial(self._accept, me), copy)
@@ -198,17 +215,16 @@ class Gossip:
 
     def _on_announcement(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         rumour, sender = copy
-        if rumour.have[me] or not self._up(me):
-            return
-        if rumour.asked[me]:
+        if not rumour.asked[me]:
+            if self._up(me):
+                rumour.asked[me] = 1
+                self._ask(me, rumour, sender, now_ns)
+        elif self._rules.retry_ns and not rumour.have[me] and self._up(me):
             rumour.announced_by.setdefault(me, []).append(sender)
-        else:
-            rumour.asked[me] = 1
-            self._ask(me, rumour, sender, now_ns)
 
     def _ask(self, me: int, rumour: Rumour, whom: int, now_ns: int) -> None:
         self.account.requests += 1
-        self._carriage.carry(me, self._one[whom], self._rules.request_bytes, (rumour, me), self._take_request, now_ns)
+        self._carriage.carry_one(me, whom, self._rules.request_bytes, (rumour, me), self._take_request, now_ns)
         if self._rules.retry_ns:
             self._clock.at(now_ns + self._rules.retry_ns, self._ask_again, (me, rumour))
 
@@ -218,11 +234,11 @@ class Gossip:
         if others and not rumour.have[me] and self._up(me):
             self._ask(me, rumour, others.pop(0), now_ns)
         else:
-            # Whoever announces it from now on is asked at once.
-            rumour.asked[me] = 0
+            # Whoever announces it from now on is asked at once, unless it has come.
+            rumour.asked[me] = rumour.have[me]
 
     def _on_request(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         rumour, asker = copy
         if self._up(me):
             self.account.bodies += 1
-            self._bodies.carry(me, self._one[asker], rumour.size_bytes, (rumour, me), self._take_body, now_ns)
+            self._bodies.carry_one(me, asker, rumour.size_bytes, (rumour, me), self._take_body, now_ns)

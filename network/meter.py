@@ -12,4 +12,13 @@ class Meter:
 
     def __init__(self, members: int) -> None:
         self.sent: list[int] = [0] * members
-        self.received: IntArray = np.zeros(members, dtype=np.int64)
+        self.came: list[int] = [0] * members
+        """One by one,"""
+        self.came_together: IntArray = np.zeros(members, dtype=np.int64)
+        """and with copies for others."""
+
+    @property
+    def received(self) -> list[int]:
+        """All that has come for each member."""
+        both: list[int] = (self.came_together + self.came).tolist()
+        return both

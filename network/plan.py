@@ -128,6 +128,9 @@ class DirectRoutes:
         return loads
 
 
+_NONE: Final = frozenset[int]()
+
+
 class MatrixPlan:
     """A plan from a fixed matrix of one-way delays: laboratory networks and fibre.
 
@@ -162,7 +165,9 @@ class MatrixPlan:
 
     def at(self, now_ns: int) -> Snapshot:
         """See `Plan.at`."""
-        active = frozenset(index for index, outage in enumerate(self._outages) if outage.active(now_ns))
+        active = _NONE
+        if self._outages:
+            active = frozenset(index for index, outage in enumerate(self._outages) if outage.active(now_ns))
         if active not in self._snapshots:
             self._snapshots[active] = self._snapshot(active)
         return self._snapshots[active]

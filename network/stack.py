@@ -13,6 +13,7 @@ import numpy as np
 
 from network.channel import Channel, Entrance, Loss, Processing, Propagation, RandomDelay, Transmission
 from network.faults import FaultChannel, Losing, Partition, Slow, Window
+from network.internet import Internet, InternetRules
 from network.plan import BoolArray, Plan
 
 Chance = Callable[[str], np.random.Generator]
@@ -66,6 +67,7 @@ class Conditions:
     """Everything that happens to a passage beside its route's delay."""
 
     draws: Draws | None = None
+    internet: InternetRules | None = None
     processing_ns_per_hop: int = 0
     transmission: bool = True
     by_links: bool = False
@@ -79,6 +81,8 @@ def channels(conditions: Conditions, plan: Plan, chance: Chance) -> tuple[Channe
     channel: Channel
     if conditions.draws is not None:
         channel = RandomDelay(plan, conditions.draws.drawer(chance("delay")))
+    elif conditions.internet is not None:
+        channel = Internet(plan, conditions.internet, chance("delay"))
     elif conditions.by_links:
         channel = Entrance()
     else:

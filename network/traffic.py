@@ -29,7 +29,7 @@ class Traffic:
     def count(self, source: int, targets: IntArray, due_ns: IntArray, size_bytes: int, now_ns: int) -> None:
         """Count one message from a member to others, with its due times, int64[targets], as a channel gave them."""
         reached = targets
-        if len(due_ns) and due_ns.min() < 0:
+        if due_ns.item() < 0 if len(due_ns) == 1 else (due_ns < 0).any():
             arrives = due_ns >= 0
             reached = targets[arrives]
             for code in due_ns[~arrives].tolist():

@@ -35,6 +35,8 @@ def compare(watch: Watch, metrics: BlockMetrics, reached_ns: int) -> tuple[dict[
         return _no_bound("not applicable: the protocol names no shape that has a bound"), {}
     if any(fault.leaders is not None for fault in watch.scenario.fault):
         return _no_bound("not applicable: a schedule says who leads"), {}
+    if watch.scenario.network.model == "internet":
+        return _no_bound("not applicable: uplinks queue, and every message draws its own latency"), {}
     if watch.scenario.network.model in RANDOM_MODELS:
         return _monte_carlo_bound(watch, metrics), {}
     return _block_by_block(watch, metrics), {}
@@ -199,9 +201,14 @@ def _two_sided(watch: Watch, difference_ns: float, se_ns: float) -> str:
 
 
 def _predictions(watch: Watch, metrics: BlockMetrics, reached_ns: int) -> dict[str, Any]:
+    """From the delays alone or, where blocks travel from member to member, from how this run's blocks have spread."""
+    network = watch.scenario.network
     interval_s = protocol_parameters(watch.scenario, watch.protocol).block_interval_s
-    weights = np.array(watch.committee.weights)
-    mean_s = mean_delay_s(watch.scenario, watch.plan, weights, reached_ns)
+    if network.model == "internet" or network.dissemination in ("gossip", "shreds"):
+        mean_ms = metrics.propagation()["mean_weighted_ms"]
+        mean_s = None if mean_ms is None else mean_ms / 1e3
+    else:
+        mean_s = mean_delay_s(watch.scenario, watch.plan, np.array(watch.committee.weights), reached_ns)
     if mean_s is None:
         return {}
     return predicted_forks(mean_s, interval_s, metrics.chain.heights, len(metrics.chain.rows) + metrics.chain.stale)

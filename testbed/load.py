@@ -103,7 +103,7 @@ def carried_by(machine: Machine, reached_ns: int) -> Carried:
         delays=delays,
         gossip=gossip,
         sent_bytes=meter.sent,
-        received_bytes=meter.received.tolist(),
+        received_bytes=meter.received,
         egress_bytes=machine.egress.per_proposal,
         digest=digest,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from network.constellation import Constellation
+from network.internet import Regions
 from node.chance import python_random
 from testbed.scenario.mistakes import Mistake
 from testbed.scenario.models import Committee, Scenario
@@ -11,13 +12,13 @@ from testbed.scenario.places import GROUND, LABORATORY, PLANE, TERRESTRIAL
 
 def choose_members(
     scenario: Scenario, constellation: Constellation | None
-) -> tuple[list[str], list[float], list[Mistake]]:
-    """Endpoints and weights in replica order, and what only the geometry shows to be impossible.
+) -> tuple[list[str], list[Committee], list[Mistake]]:
+    """Endpoints in replica order, the block that each comes from, and what only the geometry shows to be impossible.
 
     Replicas follow the order of the `[[committee]]` blocks, within a block by ascending index.
     """
     members: list[str] = []
-    weights: list[float] = []
+    blocks: list[Committee] = []
     mistakes: list[Mistake] = []
     laboratory = 0
     for number, block in enumerate(scenario.committee):
@@ -29,8 +30,15 @@ def choose_members(
             chosen, wrong = _choose(scenario, constellation, number, population)
             mistakes += wrong
         members += chosen
-        weights += [block.weight] * len(chosen)
-    return members, weights, mistakes
+        blocks += [block] * len(chosen)
+    return members, blocks, mistakes
+
+
+def places_of(scenario: Scenario, regions: Regions) -> tuple[int, ...]:
+    """In which of the regions of an `internet` each member is, by number."""
+    return tuple(
+        regions.names.index(block.region or "") for block in scenario.committee for _ in range(block.count or 0)
+    )
 
 
 def _laboratory(block: Committee, first: int) -> list[str]:

@@ -17,9 +17,10 @@ from network.orbit import OrbitPlan
 from network.plan import UNREACHABLE, IntArray, MatrixPlan, Outage, Plan
 from network.terrestrial import MILLISECOND_NS, fibre_delays_ns
 from network.walker import WalkerShell
+from testbed.members import places_of
 from testbed.scenario import Elements, Scenario, WalkerDelta, WalkerStar
 from testbed.scenario import Shell as ShellTable
-from testbed.tables import read_delays, read_rtts
+from testbed.tables import read_delays, read_regions, read_rtts
 from testbed.targets import Directory
 
 
@@ -101,6 +102,14 @@ def plan_of(
 def laboratory_delays_ns(scenario: Scenario, count: int) -> IntArray:
     """int64[n, n]: delays of a laboratory network; the means where each message draws its own."""
     network = scenario.network
+    if network.regions_file is not None:
+        regions = read_regions(network.regions_file)
+        place = places_of(scenario, regions)
+        regional_ns: IntArray = np.rint(regions.mean_latency_ms()[np.ix_(place, place)] * MILLISECOND_NS).astype(
+            np.int64
+        )
+        np.fill_diagonal(regional_ns, 0)
+        return regional_ns
     if network.file is not None:
         matrix = read_delays(network.file)
         return matrix.among(matrix.labels[:count])

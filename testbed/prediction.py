@@ -89,7 +89,12 @@ def predicted_forks(
 
 
 def mean_delay_s(scenario: Scenario, plan: Plan, weights: npt.NDArray[np.float64], duration_ns: int) -> float | None:
-    """δ̄ = Σᵢⱼ wᵢwⱼDᵢⱼ over the run, with the diagonal as zero; None where a pair has no route."""
+    """δ̄ = Σᵢⱼ wᵢwⱼDᵢⱼ over the run, with the diagonal as zero; None where a pair has no route.
+
+    None also where delays are no property of pairs: in an `internet` they hang on what else goes over the uplinks.
+    """
+    if scenario.network.model == "internet":
+        return None
     shares = weights / weights.sum()
     pairs = np.outer(shares, shares)
     if scenario.network.model in RANDOM_MODELS:
@@ -138,7 +143,7 @@ def scenario_bound(scenario: Scenario) -> dict[str, Any]:
         rates = {} if mean_s is None else predicted_forks(mean_s, interval_s, 0, 0)
         return found | {name: rates[name]["predicted"] if rates else None for name in ("fork_rate", "stale_rate")}
     found |= {"tolerates_faulty": committee.f, "quorum": committee.quorum}
-    if protocol.facts.shape is None:
+    if protocol.facts.shape is None or scenario.network.model == "internet":
         return found | {"finality_ms": None}
     if scenario.network.model in RANDOM_MODELS:
         mean_ns, se_ns = monte_carlo_bound(scenario, protocol.facts, n, committee.quorum)

@@ -15,7 +15,7 @@ from network.plan import Among, IntArray, Plan, Snapshot
 from testbed.handovers import handover_rows
 from testbed.members import choose_members
 from testbed.plans import isl_policy_of, outages_of, plan_of, rules_of, shell_of, stations_of
-from testbed.scenario import Fault, Scenario, ScenarioError
+from testbed.scenario import Committee, Fault, Scenario, ScenarioError
 from testbed.scenario.mistakes import Mistake
 from testbed.tables import read_peers
 from testbed.targets import Directory, Target
@@ -29,8 +29,8 @@ class Sky:
     """What a scenario's network is made of.
 
     `topology` has all ground stations of the scenario; it is None, as is `constellation`, without satellites.
-    `weights` are voting weights in replica order, like `plan.endpoints`. `whole_plan` has the clients' places after the
-    replicas'; without clients it is `plan`.
+    `blocks` are the scenario's committee blocks that the replicas come from, in replica order, like `plan.endpoints`.
+    `whole_plan` has the clients' places after the replicas'; without clients it is `plan`.
     """
 
     scenario: Scenario
@@ -38,9 +38,14 @@ class Sky:
     topology: Topology | None
     plan: Plan
     whole_plan: Plan
-    weights: tuple[float, ...]
+    blocks: tuple[Committee, ...]
     warnings: tuple[str, ...]
     directory: Directory
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Voting weights, in replica order."""
+        return tuple(block.weight for block in self.blocks)
 
     def target(self, targets: Iterable[str]) -> Target:
         """What a fault's targets strike."""
@@ -67,7 +72,7 @@ def build_sky(scenario: Scenario) -> Sky:
     """Raises ScenarioError with all mistakes that only the geometry shows."""
     constellation = _constellation(scenario)
     mistakes = list(_isl_mistakes(scenario, constellation))
-    members, weights, wrong = choose_members(scenario, constellation)
+    members, blocks, wrong = choose_members(scenario, constellation)
     directory = _directory(scenario, members, constellation)
     mistakes += [*wrong, *_grounded_clients(scenario, constellation), *_fault_mistakes(scenario, directory)]
     mistakes += _peer_mistakes(scenario, len(members))
@@ -85,7 +90,7 @@ def build_sky(scenario: Scenario) -> Sky:
     if constellation is not None:
         # Element sets decide the start where the scenario leaves it open; whoever repeats the run needs to know it.
         scenario = scenario.model_copy(update={"start": constellation.start})
-    return Sky(scenario, constellation, topology, plan, whole_plan, tuple(weights), tuple(warnings), directory)
+    return Sky(scenario, constellation, topology, plan, whole_plan, tuple(blocks), tuple(warnings), directory)
 
 
 def _constellation(scenario: Scenario) -> Constellation | None:

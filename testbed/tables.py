@@ -1,4 +1,4 @@
-"""CSV tables that a scenario names: ground stations, delay matrices, round-trip times.
+"""CSV tables that a scenario names: ground stations, delay matrices, round-trip times, regions of the Internet.
 
 Delays leave this module as integer nanoseconds. A line that begins with # is a comment. Whatever is wrong with a table
 is a `TableError` that names the file and the line.
@@ -14,10 +14,12 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from network.internet import MS_OFF_THE_MEAN, Regions
 from network.plan import UNREACHABLE, IntArray
 
 STATION_NUMBERS: Final = ("latitude_deg", "longitude_deg", "altitude_m", "elevation_mask_deg")
 _STATION_REQUIRED = ("name", "latitude_deg", "longitude_deg")
+_REGION_COLUMNS = ("region", "up_mbps", "down_mbps")
 _NS_PER_MS = 1_000_000
 _ETERNITY_S = 1e9
 
@@ -118,6 +120,40 @@ def read_peers(path: Path) -> list[tuple[int, int]]:
             raise TableError(path, line, f"must be two different replica numbers, not {','.join(cells)!r}")
         pairs[min(numbers), max(numbers)] = None
     return list(pairs)
+
+
+def read_regions(path: Path) -> Regions:
+    """Columns region, up_mbps, down_mbps, and for each region the mean latency to it in ms."""
+    (line, header), *rows = _read(path)
+    names = [cells[0] for _, cells in rows]
+    if header != [*_REGION_COLUMNS, *names]:
+        wanted = ", ".join(_REGION_COLUMNS)
+        raise TableError(path, line, f"needs the columns {wanted}, then one for each region in the order of the rows")
+    if len(set(names)) < len(names):
+        raise TableError(path, line, "needs a different name for each region")
+    numbers = [
+        [_region_number(path, line, *pair) for pair in _cells(path, line, header, cells)] for line, cells in rows
+    ]
+    return Regions(
+        names=tuple(names),
+        latency_ms=tuple(tuple(row[2:]) for row in numbers),
+        up_mbps=tuple(row[0] for row in numbers),
+        down_mbps=tuple(row[1] for row in numbers),
+    )
+
+
+def _cells(path: Path, line: int, header: list[str], cells: list[str]) -> list[tuple[str, str]]:
+    """(column, cell) for each number of a region."""
+    if len(cells) != len(header):
+        raise TableError(path, line, f"has {len(cells)} cells under {len(header)} column names")
+    return list(zip(header[1:], cells[1:], strict=True))
+
+
+def _region_number(path: Path, line: int, column: str, cell: str) -> float:
+    number, least = _number_or_text(cell), 0 if column in _REGION_COLUMNS else MS_OFF_THE_MEAN
+    if isinstance(number, str) or not least < number < math.inf:
+        raise TableError(path, line, f'{column} "{cell}" must be a number, more than {least}')
+    return number
 
 
 def read_delays(path: Path) -> DelayMatrix:

@@ -12,9 +12,12 @@ from consensus.protocols import load_protocol
 from consensus.replica import Lockstep, ProtocolFacts, Replica
 from consensus.types import Committee
 from network.faults import Window
+from network.internet import InternetRules
 from network.stack import Conditions, Draws, Strike
 from node.cpu import Cpu
 from node.terms import Terms
+from testbed.members import places_of
+from testbed.tables import read_regions
 from testbed.units import milliseconds, seconds
 
 if TYPE_CHECKING:
@@ -97,11 +100,28 @@ def draws_of(scenario: Scenario) -> Draws | None:
     return None
 
 
+def internet_of(scenario: Scenario) -> InternetRules | None:
+    """The regions and uplinks of an `internet` network; None for all others."""
+    network = scenario.network
+    if network.regions_file is None:
+        return None
+    regions = read_regions(network.regions_file)
+    return InternetRules(
+        regions=regions,
+        places=places_of(scenario, regions),
+        until_arrival=network.uplink == "until_arrival",
+        small_below_bytes=network.small_below_bytes,
+        small_message_ns=milliseconds(network.small_message_ms),
+        processing_ns=round(network.processing_us_per_hop * 1e3),
+    )
+
+
 def conditions_of(scenario: Scenario, sky: Sky) -> Conditions:
     """What the scenario's network and its faults do to a passage."""
     network = scenario.network
     return Conditions(
         draws=draws_of(scenario),
+        internet=internet_of(scenario),
         processing_ns_per_hop=round(network.processing_us_per_hop * 1e3),
         transmission=not network.laboratory,
         by_links=network.model == "links",

@@ -26,6 +26,7 @@ from node.clients import Intake
 from node.host import Host
 from node.trace import Observer
 from node.wire import Envelope
+from testbed.scenario.dissemination import WHOLE
 from testbed.tables import read_peers
 from testbed.units import milliseconds, seconds
 
@@ -77,9 +78,10 @@ def transport_of(
         fabric = fabric_of(scenario, sky, clock, meter, intake)
         carriage = HopByHop(fabric, channel, meter)
     else:
-        carriage = Direct(clock, channel, watch.traffic.count, meter)
+        count = None if _leaves_no_trace(scenario) else watch.traffic.count
+        carriage = Direct(clock, channel, count, meter)
     receivers: Sequence[Action] = [host.deliver for host in hosts] if intake is None else intake.receivers
-    bodies = _compact(scenario, carriage, len(hosts)) if scenario.network.compact.enabled else carriage
+    bodies = _compact(watch, carriage) if scenario.network.compact.enabled else carriage
     spread: dict[str, Callable[[], Dissemination]] = {
         "unicast": lambda: Unicast(bodies, receivers),
         "multicast": lambda: Multicast(_there(fabric), channel, receivers, meter),
@@ -172,7 +174,15 @@ def _gossip(
         bodies=bodies,
         validation_ns=_validation_ns(scenario),
         up=lambda member: hosts[member].up,
+        spare=_leaves_no_trace(scenario)
+        and (scenario.network.model != "internet" or table.announcement_bytes < scenario.network.small_below_bytes),
     )
+
+
+def _leaves_no_trace(scenario: Scenario) -> bool:
+    """Whether there is nothing to count below the messages: neither links nor losses."""
+    network = scenario.network
+    return network.laboratory and not network.loss and all(fault.kind == "byzantine" for fault in scenario.fault)
 
 
 def _shreds(scenario: Scenario, carriage: Carriage, receivers: Sequence[Receiver], hosts: Sequence[Host]) -> Shreds:
@@ -186,7 +196,8 @@ def _shreds(scenario: Scenario, carriage: Carriage, receivers: Sequence[Receiver
     )
 
 
-def _compact(scenario: Scenario, carriage: Carriage, n: int) -> Compact:
+def _compact(watch: Watch, carriage: Carriage) -> Compact:
+    scenario = watch.scenario
     table, workload = scenario.network.compact, scenario.workload
     share = table.reference_bytes / workload.transaction_bytes
 
@@ -197,5 +208,9 @@ def _compact(scenario: Scenario, carriage: Carriage, n: int) -> Compact:
         left_out_bytes = payload_bytes - round(payload_bytes * share)
         return size_bytes - left_out_bytes, max(0, left_out_bytes)
 
-    rules = CompactRules(table.misses, table.missing, table.request_bytes)
-    return Compact(carriage, sizes, rules, python_random(scenario.seed, "compact"), n)
+    rules: dict[str | None, CompactRules | None] = {
+        kind.name: CompactRules(kind.misses, kind.missing, table.request_bytes) for kind in table.receiver
+    }
+    rules |= {None: CompactRules(table.misses, table.missing, table.request_bytes), WHOLE: None}
+    of_each = [rules[block.receiver] for block in watch.sky.blocks]
+    return Compact(carriage, sizes, of_each, python_random(scenario.seed, "compact"))

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from testbed.scenario.base import UnreadableError
+from testbed.scenario.dissemination import WHOLE
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import Mistake, key_text, readable
 from testbed.scenario.models import Committee
 from testbed.scenario.places import GROUND, LABORATORY, PLACES, PLANE, TERRESTRIAL, Places
-from testbed.scenario.quantities import did_you_mean
+from testbed.scenario.quantities import did_you_mean, nothing_called
 from testbed.scenario.space import LABORATORY_MODELS, Walker
 from testbed.tables import DelayMatrix, TableError, read_delays, read_rtts
 
@@ -17,7 +18,7 @@ _SELECTIONS = ("all", "spread", "random", "first")
 
 def check_block(places: Places, block: Committee, path: KeyPath) -> Iterator[Mistake]:
     """A committee block's place exists, fits the network, and has the members that are asked for."""
-    for check in (_place, _network, _select, _count):
+    for check in (_place, _network, _select, _count, _region, _receiver):
         yield from readable(check(places, block, path))
 
 
@@ -49,6 +50,28 @@ def _network(places: Places, block: Committee, path: KeyPath) -> Iterator[Mistak
         if unknown:
             text = f"{network.terrestrial.name} has no round-trip times for {', '.join(unknown[:3])}"
             yield Mistake((*path, "on"), text, block.on)
+
+
+def _region(places: Places, block: Committee, path: KeyPath) -> Iterator[Mistake]:
+    network = places.draft.network
+    if network.model != "internet":
+        if block.region is not None:
+            yield Mistake((*path, "region"), 'needs [network] model = "internet"', block.region)
+    elif block.region is None:
+        yield Mistake((*path, "region"), 'missing; model = "internet" needs it')
+    elif network.regions_file is not None and block.region not in places.regions:
+        yield Mistake((*path, "region"), nothing_called(block.region, "region", places.regions), block.region)
+
+
+def _receiver(places: Places, block: Committee, path: KeyPath) -> Iterator[Mistake]:
+    compact, receiver = places.draft.network.compact, block.receiver
+    if receiver is None:
+        return
+    known = (WHOLE, *(kind.name for kind in compact.receiver))
+    if not compact.enabled:
+        yield Mistake((*path, "receiver"), "needs [network.compact] enabled = true", receiver)
+    elif receiver not in known:
+        yield Mistake((*path, "receiver"), nothing_called(receiver, "receiver", known), receiver)
 
 
 def _select(places: Places, block: Committee, path: KeyPath) -> Iterator[Mistake]:

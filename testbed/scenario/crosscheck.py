@@ -18,19 +18,21 @@ from testbed.scenario.check_committee import check_block, check_matrix_size
 from testbed.scenario.check_faults import check_fault
 from testbed.scenario.check_protocol import check_protocol, check_quorum
 from testbed.scenario.compute import VERIFICATION_KEYS
+from testbed.scenario.dissemination import WHOLE
 from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import ABSENT, Mistake, readable
 from testbed.scenario.models import Scenario
 from testbed.scenario.places import PLACES, Places
 from testbed.scenario.quantities import nothing_called
 from testbed.scenario.space import LABORATORY_MODELS, Elements, Shell, Walker
-from testbed.tables import TableError, read_delays, read_peers, read_rtts
+from testbed.tables import TableError, read_delays, read_peers, read_regions, read_rtts
 
 _LABORATORY_KEYS = {
     "fixed": ("delay_ms",),
     "normal": ("delay_mean_ms", "delay_std_ms"),
     "uniform": ("delay_low_ms", "delay_high_ms"),
     "matrix": ("file",),
+    "internet": ("regions_file",),
 }
 
 
@@ -43,6 +45,7 @@ def cross_check(draft: Scenario) -> Iterator[Mistake]:
         check_uniform,
         check_grid,
         check_delay_matrix,
+        check_regions,
         check_terrestrial,
         check_dissemination,
         check_protocol,
@@ -165,6 +168,12 @@ def check_delay_matrix(places: Places) -> Iterator[Mistake]:
         yield from _table(read_delays, places.draft.network.file, ("network", "file"))
 
 
+def check_regions(places: Places) -> Iterator[Mistake]:
+    """The table of regions can be read."""
+    if places.draft.network.regions_file is not None:
+        yield from _table(read_regions, places.draft.network.regions_file, ("network", "regions_file"))
+
+
 def check_terrestrial(places: Places) -> Iterator[Mistake]:
     """Fibre has ends, and a CSV of round-trip times knows every station."""
     network = places.draft.network
@@ -185,6 +194,10 @@ def check_dissemination(places: Places) -> Iterator[Mistake]:
         yield Mistake(("network", "dissemination"), 'goes over single links: it needs model = "links"', how)
     if network.compact.enabled and how not in ("unicast", "gossip"):
         yield Mistake(("network", "compact", "enabled"), f'does not go with dissemination = "{how}"', True)
+    kinds = [WHOLE, *(kind.name for kind in network.compact.receiver)]
+    for index, name in enumerate(kinds[1:]):
+        if name in kinds[: index + 1]:
+            yield Mistake(("network", "compact", "receiver", index, "name"), "is taken; each needs its own", name)
     if network.gossip.peers_file is not None:
         yield from _table(read_peers, network.gossip.peers_file, ("network", "gossip", "peers_file"))
 

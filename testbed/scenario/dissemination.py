@@ -1,14 +1,21 @@
 """How broadcasts spread, in detail: `[network.gossip]`, `[network.shreds]`, `[network.compact]`."""
 
+from typing import Final
+
 from testbed.scenario.base import Table
 from testbed.scenario.quantities import (
     Count,
     DataFile,
     Flag,
     MillisecondsOrZero,
+    Name,
     Share,
+    Shares,
     WholeOrZero,
 )
+
+WHOLE: Final = "whole"
+"""What a committee calls replicas that have no part in compact blocks."""
 
 
 class Gossip(Table):
@@ -51,6 +58,17 @@ class Shreds(Table):
     """Smaller messages go whole, a copy from the source to each."""
 
 
+class Receiver(Table):
+    """A kind of replica, as to what it lacks of a compact block."""
+
+    name: Name
+    """What committees call it."""
+    misses: Share = 0.0
+    """How often it lacks some transactions,"""
+    missing: Shares = (0.1,)
+    """and what share of the block's bytes; of several shares each time one is drawn."""
+
+
 class Compact(Table):
     """Blocks go with references in place of transactions, and receivers ask for those they lack."""
 
@@ -60,7 +78,9 @@ class Compact(Table):
     """Size of the reference to one transaction."""
     misses: Share = 0.0
     """Share of receivers that lack some transactions of a block,"""
-    missing: Share = 0.1
-    """and what share of the block's bytes those lack."""
+    missing: Shares = (0.1,)
+    """and what share of the block's bytes those lack; of several shares each time one is drawn."""
     request_bytes: WholeOrZero = 64
     """Size of asking."""
+    receiver: tuple[Receiver, ...] = ()
+    """Kinds of replicas that lack more or less than that."""

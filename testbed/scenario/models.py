@@ -92,6 +92,11 @@ class Committee(Table):
     """How many replicas; everyone there when left out."""
     weight: Positive = 1.0
     """Share of hash power of each replica of the block under longest_chain; elsewhere every replica has one vote."""
+    region: Text | None = None
+    """network.model = "internet": a region of its `regions_file`."""
+    receiver: Text | None = None
+    """Which `network.compact.receiver` these replicas are, or "whole": they neither send nor take compact blocks. What
+    `network.compact` itself says holds when left out."""
 
 
 _Number = Annotated[int, Strict()]

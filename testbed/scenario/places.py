@@ -11,6 +11,7 @@ from testbed.scenario.base import UnreadableError
 from testbed.scenario.models import Committee, Scenario
 from testbed.scenario.quantities import nothing_called
 from testbed.scenario.space import Elements, Shell, Walker
+from testbed.tables import TableError, read_regions
 
 GROUND: Final = "ground"
 TERRESTRIAL: Final = "terrestrial"
@@ -44,6 +45,15 @@ class Places:
         """Everybody who runs a shell or a station."""
         tables = (*self.draft.shell, *self.draft.ground_station)
         return tuple(dict.fromkeys(table.operator for table in tables if table.operator is not None))
+
+    @cached_property
+    def regions(self) -> tuple[str, ...]:
+        """The regions of an `internet` network. Raises UnreadableError if their table cannot be read."""
+        file = self.draft.network.regions_file
+        try:
+            return () if file is None else read_regions(file).names
+        except TableError:
+            raise UnreadableError("regions_file") from None  # the file has its own check
 
     @cached_property
     def _catalogue(self) -> dict[str, tuple[str, ...]]:

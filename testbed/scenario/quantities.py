@@ -164,6 +164,14 @@ Milliseconds = Annotated[float, Strict(), _FINITE_POSITIVE, Allowed("more than 0
 MillisecondsOrZero = Annotated[float, Strict(), _FINITE_OR_ZERO, Allowed("0 ms or more")]
 MicrosecondsOrZero = Annotated[float, Strict(), _FINITE_OR_ZERO, Allowed("0 µs or more")]
 Share = Annotated[float, Strict(), Field(ge=0, le=1), Allowed("between 0 and 1")]
+_SHARE_SCHEMA = {"type": "number", "minimum": 0, "maximum": 1}
+Shares = Annotated[
+    tuple[Share, ...],
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
+    Field(min_length=1),
+    Allowed("a share between 0 and 1, or a list of them", kind=""),
+    WithJsonSchema({"anyOf": [_SHARE_SCHEMA, {"type": "array", "items": _SHARE_SCHEMA, "minItems": 1}]}),
+]
 PositiveShare = Annotated[float, Strict(), Field(gt=0, le=1), Allowed("more than 0 and at most 1")]
 Positive = Annotated[float, Strict(), _FINITE_POSITIVE, Allowed("more than 0")]
 PerSecond = Annotated[float, Strict(), _FINITE_OR_ZERO, Allowed("0 or more per second")]

@@ -45,7 +45,7 @@ from testbed.scenario.quantities import (
 )
 
 PATTERNS = ("walker_delta", "walker_star", "elements")
-LABORATORY_MODELS = ("fixed", "normal", "uniform", "matrix")
+LABORATORY_MODELS = ("fixed", "normal", "uniform", "matrix", "internet")
 
 ShellNames = Annotated[tuple[Name, ...], Allowed("", kind='a list of shell names, such as ["s1"]')]
 
@@ -163,9 +163,11 @@ class GslRate(Table):
 
 
 class Network(Table):
-    """How messages travel. Laboratory models (fixed, normal, uniform, matrix) replace all geometry."""
+    """How messages travel. Laboratory models (fixed, normal, uniform, matrix, internet) replace all geometry."""
 
-    model: Annotated[Literal["latency", "links", "fixed", "normal", "uniform", "matrix"], Choice()] = "latency"
+    model: Annotated[Literal["latency", "links", "fixed", "normal", "uniform", "matrix", "internet"], Choice()] = (
+        "latency"
+    )
     """latency: routed propagation delay and transmission at the slowest link. links: messages cross every link one by
     one, with queues. The others: laboratory."""
     dissemination: Annotated[Literal["unicast", "multicast", "flood", "gossip", "shreds"], Choice()] = "unicast"
@@ -247,6 +249,17 @@ class Network(Table):
     """model = "uniform": greatest one-way delay."""
     file: DataFile | None = None
     """model = "matrix": a CSV of one-way delays in ms, long or wide."""
+
+    regions_file: DataFile | None = None
+    """model = "internet": a CSV of regions, with columns region, up_mbps, down_mbps, and the mean latency in ms to each
+    region. Every message draws its own latency, Pareto with that mean. Committees say in which region they are."""
+    uplink: Annotated[Literal["until_sent", "until_arrival"], Choice()] = "until_sent"
+    """model = "internet": how long a large message keeps its sender's uplink from the next one. until_arrival is what
+    SimBlock does: the uplink stands idle while the message is on its way."""
+    small_below_bytes: WholeOrZero = 1024
+    """model = "internet": smaller messages neither wait for the uplink nor take time to send,"""
+    small_message_ms: MillisecondsOrZero = 0.0
+    """but so much longer to arrive."""
 
     @property
     def laboratory(self) -> bool:

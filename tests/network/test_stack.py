@@ -11,6 +11,7 @@ import pytest
 
 from network.channel import Channel, Loss, Processing, Propagation, RandomDelay, Transmission
 from network.faults import FaultChannel, Losing, Partition, Slow, Window
+from network.internet import Internet, InternetRules, Regions
 from network.plan import UNREACHABLE, BoolArray, MatrixPlan, Outage, Snapshot
 from network.stack import Conditions, Draws, Strike, channels
 
@@ -68,6 +69,8 @@ SLOW = Strike(0, "slow", 1_000, None, (3,), ((0, 1),), delay_ns=250)
 PARTITION = Strike(2, "partition", 2_000, 3_000, (0, 2))
 LOSING = Strike(7, "loss", 0, 5_000, (1,), ((2, 4), (4, 0)), probability=0.4)
 NORMAL, UNIFORM = Draws("normal", 2.0, 1.0), Draws("uniform", 1.0, 3.0)
+REGIONS = Regions(("here", "there"), ((30.0, 120.0), (80.0, 10.0)), (8.0, 16.0), (80.0, 4.0))
+INTERNET = InternetRules(REGIONS, (0, 1, 1, 0, 1), until_arrival=True, small_below_bytes=1_000, processing_ns=2)
 Built = tuple[Channel, dict[int, FaultChannel]]
 
 
@@ -107,6 +110,7 @@ CASES: dict[str, tuple[Conditions, Callable[[], Built]]] = {
     "loss": (Conditions(loss=0.3), lambda: (Loss(plain(), 0.3, chance("loss")), {})),
     "normal": (Conditions(draws=NORMAL, processing_ns_per_hop=30), lambda: (normal(), {})),
     "uniform": (Conditions(draws=UNIFORM, loss=0.3), lambda: (Loss(uniform(), 0.3, chance("loss")), {})),
+    "internet": (Conditions(internet=INTERNET), lambda: (Internet(PLAN, INTERNET, chance("delay")), {})),
     "slow": (Conditions(strikes=(SLOW,)), lambda: struck(0, slow)),
     "partition": (Conditions(strikes=(PARTITION,)), lambda: struck(2, partition)),
     "losing": (Conditions(strikes=(LOSING,)), lambda: struck(7, lambda inner: losing(inner, 7))),

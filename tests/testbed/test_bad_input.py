@@ -276,7 +276,7 @@ def test_a_mistake_inside_an_override_names_the_key(tmp_path):
         (
             '[[committee]]\non = "laboratory"\ncount = 4',
             ('2: committee[0].on = "laboratory": needs a laboratory network: [network] model one of '
-             '"fixed", "normal", "uniform", "matrix"',),
+             '"fixed", "normal", "uniform", "matrix", "internet"',),
         ),
         (
             '[[committee]]\non = "laboratory"\n[network]\nmodel = "normal"\ndelay_std_ms = 1\ndelay_ms = 3',
