@@ -59,8 +59,8 @@ EXPERIMENTS: Final = {
     "E4": Experiment("E4_N300_nocbr_600s_s10", 600, 1_000),
     "E6": Experiment("E1_N300_cbr_600s_s10", 15, 3_334),
     "E7": Experiment("E4_N300_nocbr_600s_s10", 15, 3_334),
-    "E1 released": Experiment("E1_N300_cbr_600s_s10", 600, 400, "until_sent"),
-    "E4 released": Experiment("E4_N300_nocbr_600s_s10", 600, 400, "until_sent"),
+    "E1 released": Experiment("E1_N300_cbr_600s_s10", 600, 1_000, "until_sent"),
+    "E4 released": Experiment("E4_N300_nocbr_600s_s10", 600, 1_000, "until_sent"),
 }
 
 
