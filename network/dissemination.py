@@ -114,7 +114,7 @@ class Flood:
         self._channel = channel
         self._receivers = receivers
         self._validation_ns = validation_ns
-        self._nodes = len(fabric.node_names)
+        self._nodes = len(fabric.wiring.node_names)
         self._senders = fabric.wiring.senders
         self._members = by_node(fabric.wiring.receivers)
         self._beside = by_node(self._senders)

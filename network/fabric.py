@@ -18,7 +18,7 @@ import numpy as np
 
 from network.channel import Drop
 from network.clock import Action, VirtualClock
-from network.flight import FabricAccount, Flight, Link, Packets, endless, unheard
+from network.flight import FabricAccount, Flight, Link, Packets, Trail, endless, unheard
 from network.mesh import LinkClass, MeshPlan
 from network.meter import Meter
 from network.plan import UNREACHABLE, IntArray
@@ -51,23 +51,17 @@ class Fabric:
         self.wiring = Wiring(plan, buffer_bytes)
         self._meter = meter
         self._clock = clock
-        self._plan = plan
         self._mtu = mtu_bytes
         self._processing_ns = processing_ns_per_hop
         self._reroutes = vanished == "rerouted"
         self._changes_ns = iter(plan.changes_ns(until_ns))
         self._await_change()
 
-    @property
-    def node_names(self) -> Sequence[str]:
-        """The endpoint at each node that links lead from and to."""
-        return self._plan.node_names
-
     def under_way(self) -> int:
         """The copies that are neither delivered nor dropped, by looking for them in the clock."""
         parts: set[tuple[int, int]] = set()
         count = 0
-        for flight in (*self._on_links(), *self._awaiting(self._join), *self._awaiting(self._complete)):
+        for flight in (*self._awaiting(self._arrive), *self._awaiting(self._join), *self._awaiting(self._complete)):
             if flight.message is None:
                 count += len(flight.bound_for())
             else:
@@ -151,7 +145,7 @@ class Fabric:
         if the message goes no further."""
         if not link.present:
             flight.link = link
-            self._divert(flight, now_ns)
+            self._divert(flight, link.tail, now_ns)
             return
         size, ns_per_byte, free_ns = flight.size, link.ns_per_byte, link.free_ns
         if ns_per_byte < flight.feed and size > self._mtu:
@@ -165,6 +159,7 @@ class Fabric:
             due_ns = end_ns = round(free_ns)
             if size > self._mtu:
                 whole_ns += round((size - self._mtu) * flight.feed)
+                flight.trail = self._trail(flight, now_ns, whole_ns)
                 if link.head != flight.target:
                     due_ns = round(start_ns + self._mtu * ns_per_byte)
             if end_ns - whole_ns > link.buffer_ns:
@@ -199,19 +194,25 @@ class Fabric:
             packet.message = message
             packet.size = min(mtu, size - number * mtu)
             packet.feed = 0.0
-            packet.link = link
             # The first packet is here; of each other one the last byte comes as much later as there are bytes between.
             came_ns = now_ns + round((number * mtu + packet.size - mtu) * flight.feed)
+            packet.trail = self._trail(flight, now_ns, came_ns)
+            packet.link, packet.begin_ns = link, now_ns
             self._clock.at(came_ns, self._join, packet)
+
+    def _trail(self, flight: Flight, now_ns: int, whole_ns: int) -> Trail:
+        """What of a message is still on the way to a node that its first packet has reached now."""
+        still = tuple(part for part in flight.trail if part[1] > now_ns)
+        return still if flight.link is None or whole_ns <= now_ns else (*still, (flight.link, whole_ns))
 
     def _join(self, packet: Flight, now_ns: int) -> None:
         """Queue one packet for the link it has been waiting to come in for."""
-        assert packet.link is not None, "it came in for one"
-        self._cross(packet, packet.link, now_ns)
+        if packet.link is not None and not packet.gone:
+            self._cross(packet, packet.link, now_ns)
 
     def _arrive(self, flight: Flight, now_ns: int) -> None:
         link = flight.link
-        if link is None:
+        if flight.gone or link is None:
             return
         flight.propagation_ns += flight.delay_ns
         flight.hops += 1
@@ -228,11 +229,14 @@ class Fabric:
             copy.branches, copy.member = None, member
             # This is the first packet; the member waits for the last one.
             rest_ns = round((flight.size - self._mtu) * flight.feed) if flight.size > self._mtu else 0
+            copy.trail, copy.begin_ns = self._trail(flight, now_ns, now_ns + rest_ns), now_ns
             self._clock.at(now_ns + rest_ns, self._complete, copy)
         self._branch(flight, node, now_ns)
 
     def _complete(self, flight: Flight, now_ns: int) -> None:
         """Hand a whole message to the member it is for."""
+        if flight.gone:
+            return
         if self._meter is not None and flight.member != NOWHERE:
             self._meter.came[flight.member] += flight.size
         if flight.message is not None and not flight.message.completed_by(flight.member):
@@ -261,23 +265,25 @@ class Fabric:
     def _change(self, _: object, now_ns: int) -> None:
         vanished = self.wiring.change(now_ns)
         if vanished:
-            for flight in self._on_links():
-                if flight.link in vanished:
-                    self._strand(flight, now_ns)
+            for flight in self._awaiting(self._arrive):
+                on = flight.link if flight.link in vanished else None
+                self._strand(flight, flight.broken_by(vanished, now_ns) or on, now_ns)
+            for flight in (*self._awaiting(self._join), *self._awaiting(self._complete)):
+                self._strand(flight, flight.broken_by(vanished, now_ns), now_ns)
         self._await_change()
 
-    def _strand(self, flight: Flight, now_ns: int) -> None:
-        """The link of a flight is gone, and the flight with it. If it goes on after all, this was time it waited."""
-        assert flight.link is not None, "it was on a link"
+    def _strand(self, flight: Flight, link: Link | None, now_ns: int) -> None:
+        """With the link it was on a flight is gone too. If it goes on after all, this was time it waited."""
+        if link is None:
+            return
         flight.queueing_ns += now_ns - flight.begin_ns
-        flight.feed = 0.0
-        self._divert(flight, now_ns)
-        flight.link = None
+        flight.feed, flight.trail = 0.0, ()
+        self._divert(flight, link.tail, now_ns)
+        flight.gone = True
 
-    def _divert(self, flight: Flight, now_ns: int) -> None:
-        """The link of a flight is not there. What is to go on begins anew at the node before."""
-        link, members = flight.link, flight.bound_for()
-        assert link is not None, "it has one"
+    def _divert(self, flight: Flight, node: int, now_ns: int) -> None:
+        """A link of a flight is not there. What is to go on begins anew at the node before."""
+        members = flight.bound_for()
         if not self._reroutes or members == (NOWHERE,):
             self._drop(flight, Drop.LINK_LOST, members)
             return
@@ -285,12 +291,8 @@ class Fabric:
         for member in members:
             copy = flight.copy()
             copy.branches, copy.member, copy.target = None, member, self.wiring.receivers[member]
-            self._route(copy, link.tail, now_ns)
-
-    def _on_links(self) -> list[Flight]:
-        """The flights on links, the next to arrive first."""
-        # What has been stranded is on none.
-        return [flight for flight in self._awaiting(self._arrive) if flight.link is not None]
+            self._route(copy, node, now_ns)
 
     def _awaiting(self, stage: Action) -> list[Flight]:
-        return [flight for action, flight in self._clock.pending() if action == stage]
+        """The flights that wait for it, the next one first, but for those that were given up."""
+        return [flight for action, flight in self._clock.pending() if action == stage and not flight.gone]

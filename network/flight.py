@@ -86,6 +86,9 @@ class Branches:
         return found
 
 
+Trail = tuple[tuple[Link, int], ...]
+
+
 class Flight:
     """A copy of a message on its way over links, or one packet of it; for one member, or for all on a tree."""
 
@@ -96,6 +99,7 @@ class Flight:
         "delay_ns",
         "entered_ns",
         "feed",
+        "gone",
         "hops",
         "link",
         "member",
@@ -105,6 +109,7 @@ class Flight:
         "queueing_ns",
         "size",
         "target",
+        "trail",
     )
 
     def __init__(
@@ -127,16 +132,20 @@ class Flight:
         self.member = member
         self.branches = branches
         self.link: Link | None = None
-        """The link it is on; None once it is on none any more."""
+        """The link it is on, or has crossed last; None before the first."""
         self.begin_ns = now_ns
         """When it began, or begins, to be transmitted there,"""
         self.delay_ns = 0
         """and how long it then flies."""
         self.feed = 0.0
         """Nanoseconds per byte at which it comes in where it is; 0 where it is whole."""
+        self.trail: Trail = ()
+        """The links that its first packet has crossed and its last one has not, and until when."""
         self.hops = 0
         self.propagation_ns = 0
         self.queueing_ns = 0
+        self.gone = False
+        """Given up while something still waits for it."""
         self.message: Packets | None = None
         """The message that this is a packet of."""
 
@@ -152,8 +161,13 @@ class Flight:
             branches=self.branches,
         )
         twin.link, twin.feed, twin.hops, twin.message = self.link, self.feed, self.hops, self.message
+        twin.trail = self.trail
         twin.propagation_ns, twin.queueing_ns = self.propagation_ns, self.queueing_ns
         return twin
+
+    def broken_by(self, vanished: set[Link], now_ns: int) -> Link | None:
+        """The first of its links that some of it is on, or was to come over, and that has vanished."""
+        return next((link for link, until_ns in self.trail if link in vanished and until_ns > now_ns), None)
 
     def bound_for(self) -> Sequence[int]:
         """The members that wait for it."""

@@ -29,6 +29,7 @@ class Wiring:
         """In the order of the mesh's edges."""
         self._towards: dict[int, Ways] = {}
         self._trees: dict[tuple[int, bytes], tuple[Branches, list[int]]] = {}
+        self.node_names = plan.node_names
         self.senders: list[int] = plan.senders.tolist()
         self.receivers: list[int] = plan.receivers.tolist()
         self._mesh = plan.mesh(0)

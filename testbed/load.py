@@ -93,7 +93,7 @@ def carried_by(machine: Machine, reached_ns: int) -> Carried:
         copies = Copies(transport.copies, clock.delivered, traffic.drops.total(), clock.flying)
     else:
         account = fabric.account
-        links = _uses(fabric.wiring.links, fabric.node_names, reached_ns)
+        links = _uses(fabric.wiring.links, fabric.wiring.node_names, reached_ns)
         drops, delays, digest = account.drops, account.delays, _digest(fabric.wiring.links)
         copies = Copies(account.entered, account.delivered, account.drops.total(), fabric.under_way())
     return Carried(

@@ -44,6 +44,36 @@ def test_what_is_not_on_a_vanished_link_goes_another_way_by_itself():
     assert net.fabric.account.rerouted == 0
 
 
+@pytest.mark.parametrize("at_ns", [50, 150, 4_000, 9_900])
+@pytest.mark.parametrize("vanished", ["lost", "rerouted"])
+@pytest.mark.parametrize("second", [1.0, 0.5, 2.0])
+@pytest.mark.parametrize("tree", [False, True])
+def test_a_message_is_on_a_link_until_its_last_packet_has_crossed_it(at_ns, vanished, second, tree):
+    """10,000 bytes in packets of 100: the first packet is far ahead when the link that the others are on vanishes."""
+    edges = {**BOTH, (1, 2): (1000, second)}
+    without = {ends: rates for ends, rates in edges.items() if set(ends) != {0, 1}}
+    net = Net(HandMade(4, edges, (at_ns, without)), mtu_bytes=100, vanished=vanished)
+    if tree:
+        net.spread(0, 0, [1, 2], 10_000)
+    else:
+        net.send(0, 0, 2, 10_000)
+    got = {member: due_ns for due_ns, member, _ in net.run()}
+    copies = 2 if tree else 1
+    if vanished == "lost":
+        assert got == {}
+        assert net.fabric.account.drops == {"link_lost": copies}
+    else:
+        # Over 3, again from node 0: whole, or what had not come to node 1 of packets that go on from there one by one.
+        here = sum(1100 + 100 * number <= at_ns for number in range(100)) if second < 1.0 else 0
+        alone_ns = at_ns + 100 * (100 - here) + 4_000 + 100 + 4_000
+        assert got[2] == alone_ns if not tree else alone_ns <= got[2] <= alone_ns + 10_000
+        assert len(got) == copies
+        assert net.fabric.account.rerouted >= copies
+    delays = net.fabric.account.delays
+    assert min(delays.transmission_ns, delays.queueing_ns, delays.propagation_ns) >= 0
+    assert net.missing == 0
+
+
 def test_links_that_stay_keep_what_is_on_them_and_their_queues():
     net = changing(600, "lost")
     net.send(0, 0, 1, 500, "flies")
@@ -248,8 +278,8 @@ class Silent(Fabric):
 class Stranding(Fabric):
     """Forgets what was on a link that vanishes."""
 
-    def _strand(self, flight, now_ns):
-        flight.link = None
+    def _strand(self, flight, link, now_ns):
+        flight.gone = flight.gone or link is not None
 
 
 class Twice(Fabric):
