@@ -19,7 +19,9 @@ from testbed.faults import FaultEffect
 from testbed.ledger import NEVER
 from testbed.load import Carried, LinkUse, network_report
 from testbed.metrics import BlockMetrics
+from testbed.places import place_of
 from testbed.result import SCHEMA, Result
+from testbed.shares import plane_share
 from testbed.throughput import workload_report, workload_warnings
 from testbed.units import seconds
 from testbed.watch import Watch
@@ -66,6 +68,7 @@ def fold(watch: Watch, account: Account) -> Result:
     consensus = metrics.consensus(
         watch.committee.quorum if led else ledger.n, timed_out, len(ledger.views), watch.mempool
     )
+    consensus |= plane_share(metrics.proposers, weights, watch.plan.endpoints)
     bound, predictions = compare(watch, metrics, account.reached_ns)
     for name, prediction in predictions.items():
         consensus[name] |= {"predicted": prediction["predicted"]}
@@ -82,7 +85,7 @@ def fold(watch: Watch, account: Account) -> Result:
         "safety": _safety(watch, account, bound["check"]),
         "consensus": consensus,
         "compute": compute_part(account.work, account.reached_ns),
-        "propagation": metrics.propagation(),
+        "propagation": metrics.propagation([place_of(endpoint) for endpoint in watch.plan.endpoints]),
         "network": network,
         "workload": workload,
         "bound": {**bound, **predictions},
