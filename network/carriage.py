@@ -56,7 +56,7 @@ class Direct:
         self.copies += len(targets)
         meter = self._meter
         if meter is not None:
-            meter.sent[source] += size_bytes * len(targets)
+            meter.send(source, size_bytes * len(targets), now_ns)
             meter.received[targets] += size_bytes * (due_ns >= 0)
         if self._count is not None:
             self._count(source, targets, due_ns, size_bytes, now_ns)
@@ -82,7 +82,7 @@ class HopByHop:
         """See `Carriage.carry`."""
         enters_ns = self._channel.carry(source, targets, size_bytes, now_ns)
         if self._meter is not None:
-            self._meter.sent[source] += size_bytes * len(targets)
+            self._meter.send(source, size_bytes * len(targets), now_ns)
         for enter_ns, some in self._fabric.admit(targets, enters_ns):
             self._fabric.when(enter_ns, self._enter, (source, some.tolist(), size_bytes, parcel, actions))
         return entered(enters_ns)

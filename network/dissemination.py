@@ -67,7 +67,7 @@ class Multicast:
     def _enter(self, copies: tuple[int, IntArray, int, Any], now_ns: int) -> None:
         source, targets, size_bytes, parcel = copies
         if self._meter is not None:
-            self._meter.sent[source] += self.egress_bytes(source, targets, size_bytes)
+            self._meter.send(source, self.egress_bytes(source, targets, size_bytes), now_ns)
         self._fabric.spread(source, targets, size_bytes, parcel, self._receivers, now_ns)
 
     def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:
@@ -136,7 +136,7 @@ class Flood:
         wave.seen[node] = 1
         if self._meter is not None:
             links = self._fabric.wiring.neighbours(node)
-            self._meter.sent[wave.source] += wave.size_bytes * len(links)
+            self._meter.send(wave.source, wave.size_bytes * len(links), now_ns)
         self._pass_on(wave, node, -1, now_ns)
         within_ns = self._fabric.wiring.within_ns(wave.source)
         if within_ns != UNREACHABLE:

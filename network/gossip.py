@@ -83,6 +83,8 @@ class Rumour:
 class GossipAccount:
     """What gossip took."""
 
+    rumours: int = 0
+    """Messages that members broadcast; the rest is copies of them."""
     bodies: int = 0
     duplicates: int = 0
     announcements: int = 0
@@ -128,6 +130,7 @@ class Gossip:
         """See `network.dissemination.Dissemination.spread`."""
         rumour = Rumour(parcel, size_bytes, len(self._receivers))
         rumour.have[source] = 1
+        self.account.rumours += 1
         self._pass_on(source, (rumour, source), now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
 

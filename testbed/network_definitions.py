@@ -42,6 +42,13 @@ NETWORK = (
         GERVAIS16,
     ),
     Definition(
+        "network.egress_peak_mbps",
+        "summary",
+        "Mbit/s",
+        "Over replicas: what each sends itself in the busiest second, [s, s+1) of the run.",
+        GERVAIS16,
+    ),
+    Definition(
         "network.ingress_mbps",
         "summary",
         "Mbit/s",
@@ -69,14 +76,16 @@ NETWORK = (
         "",
         "In the links model, of each class of directed links that carried anything: how many, messages, bytes, drops; "
         "utilisation (share of the run spent transmitting; mean and max over links); queueing per message (mean, max); "
-        "propagation, percentiles over messages.",
+        "propagation, percentiles over messages; and the busiest link, which transmitted the longest.",
         _LITTLE,
     ),
     Definition(
         "network.gossip",
         "object",
         "",
-        "Whole messages sent between peers, those that were had already, announcements and requests.",
+        "Messages that were broadcast (rumours), whole copies of them sent between peers (bodies), those that were had "
+        "already (duplicates), announcements and requests; redundancy: bodies ÷ rumours ÷ (n-1), 1 if each replica is "
+        "sent each message once.",
         "Vyzovitis et al., arXiv 2007.02754",
     ),
     Definition("network.rejected", "object", "", "Messages that arrived and were rejected, by reason."),
