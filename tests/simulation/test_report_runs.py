@@ -74,3 +74,16 @@ def test_clients_are_no_replicas() -> None:
 def test_the_table_shows_the_quality_of_a_chain_with_adversaries() -> None:
     result = mine("selfish_mining", 0.45, blocks=100)
     assert "chain quality" in table_of(result)
+
+
+def test_replicas_have_a_row_each() -> None:
+    """Their parts make up the whole, and the summaries."""
+    result = run({}, 6, duration_s=1.0)
+    table, report = result.replicas.to_pydict(), result.report
+    assert table["replica"] == list(range(6))
+    assert set(table["honest"]) == {True}
+    assert table["endpoint"][0] == "sat/s1/00/00"
+    assert sum(table["final_blocks"]) == sum(result.blocks["final"].to_pylist())
+    assert sum(table["sent_bytes"]) == report["network"]["bytes"]
+    for column, key in (("sent_bytes", "egress"), ("peak_bytes_per_s", "egress_peak"), ("received_bytes", "ingress")):
+        assert max(table[column]) * 8e-6 == pytest.approx(report["network"][f"{key}_mbps"]["max"], abs=1e-6)

@@ -85,6 +85,7 @@ def test_the_artefacts_say_what_the_result_says(tmp_path: Path) -> None:
         "arrivals.parquet",
         "blocks.parquet",
         "links.parquet",
+        "replicas.parquet",
         "result.json",
         "scenario.toml",
     ]
