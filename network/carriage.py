@@ -63,7 +63,7 @@ class Direct:
         self.copies += len(targets)
         meter = self._meter
         if meter is not None:
-            meter.sent[source] += size_bytes * len(targets)
+            meter.send(source, size_bytes * len(targets), now_ns)
             meter.came_together[targets] += size_bytes * (due_ns >= 0)
         if self._count is not None:
             self._count(source, targets, due_ns, size_bytes, now_ns)
@@ -82,7 +82,7 @@ class Direct:
         due_ns = self._due_one(source, target, size_bytes, now_ns)
         self.copies += 1
         if self._meter is not None:
-            self._meter.sent[source] += size_bytes
+            self._meter.send(source, size_bytes, now_ns)
             self._meter.came[target] += size_bytes * (due_ns >= 0)
         if self._count is not None:
             self._count(source, np.array((target,), np.int64), np.array((due_ns,), np.int64), size_bytes, now_ns)
@@ -105,7 +105,7 @@ class HopByHop:
         """See `Carriage.carry`."""
         enters_ns = self._channel.carry(source, targets, size_bytes, now_ns)
         if self._meter is not None:
-            self._meter.sent[source] += size_bytes * len(targets)
+            self._meter.send(source, size_bytes * len(targets), now_ns)
         for enter_ns, some in self._fabric.admit(targets, enters_ns):
             self._fabric.when(enter_ns, self._enter, (source, some.tolist(), size_bytes, parcel, actions))
         return entered(enters_ns)

@@ -38,9 +38,17 @@ class Compact:
     """Carries messages compactly over another carriage; see `network.carriage.Carriage`."""
 
     def __init__(
-        self, carriage: Carriage, sizes: Sizes, rules: Sequence[CompactRules | None], rng: random.Random
+        self,
+        carriage: Carriage,
+        sizes: Sizes,
+        rules: Sequence[CompactRules | None],
+        rng: random.Random,
+        up: Callable[[int], bool] = lambda member: True,
     ) -> None:
-        """`rules` of each member; one that has none neither sends nor takes compact messages."""
+        """`rules` of each member; one that has none neither sends nor takes compact messages. `up` says whether a
+        member is running: one that is not neither asks nor answers. Nobody asks twice: protocols fetch what they miss.
+        """
+        self._up = up
         self._carriage = carriage
         self._sizes = sizes
         self._rules = rules
@@ -79,11 +87,15 @@ class Compact:
         due_ns = self._carriage.carry_one(source, target, compact_bytes, letter, self._take_header, now_ns)
         return UNDER_WAY if due_ns >= 0 else due_ns
 
+    def size_bytes(self, source: int, parcel: Any, size_bytes: int) -> int:
+        """What a message weighs when a member sends it to those that take it compactly."""
+        return size_bytes if self._rules[source] is None else self._sizes(parcel, size_bytes)[0]
+
     def _on_header(self, me: int, letter: tuple[int, int, Any, Sequence[Action]], now_ns: int) -> None:
         source, _, parcel, actions = letter
         rules = self._rules[me]
         assert rules is not None, "only who has rules is sent compact messages"
-        if self._rng.random() >= rules.misses:
+        if not self._up(me) or self._rng.random() >= rules.misses:
             actions[me](parcel, now_ns)
         else:
             question = me, letter
@@ -91,6 +103,8 @@ class Compact:
 
     def _on_request(self, me: int, question: tuple[int, tuple[int, int, Any, Sequence[Action]]], now_ns: int) -> None:
         asker, (_, left_out_bytes, parcel, actions) = question
+        if not self._up(me):
+            return
         rules = self._rules[asker]
         assert rules is not None, "only who has rules lacks anything"
         size_bytes = round(left_out_bytes * self._rng.choice(rules.missing))

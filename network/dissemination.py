@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from network.carriage import Carriage, entered
-from network.channel import Channel
+from network.channel import Channel, Drop
 from network.clock import Action, VirtualClock
 from network.fabric import Fabric
 from network.flight import Link
@@ -67,7 +67,7 @@ class Multicast:
     def _enter(self, copies: tuple[int, IntArray, int, Any], now_ns: int) -> None:
         source, targets, size_bytes, parcel = copies
         if self._meter is not None:
-            self._meter.sent[source] += self.egress_bytes(source, targets, size_bytes)
+            self._meter.send(source, self.egress_bytes(source, targets, size_bytes), now_ns)
         self._fabric.spread(source, targets, size_bytes, parcel, self._receivers, now_ns)
 
     def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:
@@ -95,7 +95,8 @@ class Flood:
     """Every node passes a message on over all its links but the one it came by, when it has all of it and has found it
     valid.
 
-    What the channel loses, its receiver never gets, though the satellite it sits on passes it on.
+    What the channel loses, its receiver never gets, though the satellite it sits on passes it on. What a satellite
+    passes on, and all that comes for it, counts for the first of its members.
     """
 
     def __init__(
@@ -134,10 +135,10 @@ class Flood:
     def _begin(self, wave: Wave, now_ns: int) -> None:
         node = self._senders[wave.source]
         wave.seen[node] = 1
-        if self._meter is not None:
-            links = self._fabric.wiring.neighbours(node)
-            self._meter.sent[wave.source] += wave.size_bytes * len(links)
-        self._pass_on(wave, node, -1, now_ns)
+        for member in self._fabric.wiring.out_of_reach(node):
+            if wave.enters_ns.pop(member, -1) >= 0:
+                self._fabric.account.refuse(Drop.NO_ROUTE.name.lower(), 1)
+        self._pass_on(wave, node, -1, wave.source, now_ns)
         within_ns = self._fabric.wiring.within_ns(wave.source)
         if within_ns != UNREACHABLE:
             for member in self._beside[node]:
@@ -146,6 +147,8 @@ class Flood:
     def _arrive(self, copy: tuple[Wave, Link], now_ns: int) -> None:
         wave, link = copy
         node = link.head
+        if self._meter is not None and node in self._members:
+            self._meter.came[self._members[node][0]] += wave.size_bytes
         if wave.seen[node]:
             return
         wave.seen[node] = 1
@@ -156,15 +159,18 @@ class Flood:
 
     def _accept(self, copy: tuple[Wave, Link], now_ns: int) -> None:
         wave, link = copy
-        self._pass_on(wave, link.head, link.tail, now_ns)
-        for member in self._members.get(link.head, ()):
+        members = self._members.get(link.head, ())
+        self._pass_on(wave, link.head, link.tail, members[0] if members else -1, now_ns)
+        for member in members:
             self._hand_over(wave, member, now_ns)
 
-    def _pass_on(self, wave: Wave, node: int, came_from: int, now_ns: int) -> None:
+    def _pass_on(self, wave: Wave, node: int, came_from: int, member: int, now_ns: int) -> None:
         hop, arrive = self._fabric.hop, self._arrive
-        for link in self._fabric.wiring.neighbours(node):
-            if link.head != came_from:
-                hop(link, wave.size_bytes, (wave, link), arrive, now_ns)
+        links = [link for link in self._fabric.wiring.neighbours(node) if link.head != came_from]
+        if self._meter is not None and member >= 0:
+            self._meter.send(member, wave.size_bytes * len(links), now_ns)
+        for link in links:
+            hop(link, wave.size_bytes, (wave, link), arrive, now_ns)
 
     def _hand_over(self, wave: Wave, member: int, now_ns: int) -> None:
         """Give it to a member, unless the channel has lost it, and as much later as the channel has made it enter.
@@ -174,8 +180,6 @@ class Flood:
         """
         enters_ns = wave.enters_ns.pop(member, -1)
         if enters_ns >= 0:
-            if self._meter is not None:
-                self._meter.came[member] += wave.size_bytes
             self._clock.at(now_ns + enters_ns - wave.now_ns, self._receivers[member], wave.parcel)
 
 

@@ -76,9 +76,7 @@ class Fabric:
         times_ns: list[int] = np.unique(enters_ns).tolist()
         for enter_ns in times_ns:
             if enter_ns < 0:
-                lost = int((enters_ns == enter_ns).sum())
-                self.account.entered += lost
-                self.account.drops[Drop(enter_ns).name.lower()] += lost
+                self.account.refuse(Drop(enter_ns).name.lower(), int((enters_ns == enter_ns).sum()))
         return [(enter_ns, targets[enters_ns == enter_ns]) for enter_ns in times_ns if enter_ns >= 0]
 
     def when(self, at_ns: int, action: Action, parcel: Any) -> None:

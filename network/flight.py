@@ -226,6 +226,11 @@ class FabricAccount:
         if queueing_ns > delays.longest_queueing_ns:
             delays.longest_queueing_ns = queueing_ns
 
+    def refuse(self, reason: str, copies: int) -> None:
+        """Count copies that never got onto a link."""
+        self.entered += copies
+        self.drops[reason] += copies
+
     def missing(self, under_way: int) -> int:
         """How many copies are unaccounted for, or counted twice if negative, given those under way."""
         return self.entered - self.delivered - self.drops.total() - under_way

@@ -44,7 +44,7 @@ class GossipRules:
     retry_ns: int = 1_000_000_000
     """Who has been promised a message and not got it asks the next one who announced it; 0 for never."""
     rounds: int = 1
-    """How often a member pushes each message (rumour mongering), to other peers each time,"""
+    """How often a member pushes each message (rumour mongering), each time to peers drawn anew,"""
     round_ns: int = 0
     """so long after each other."""
 
@@ -83,6 +83,8 @@ class Rumour:
 class GossipAccount:
     """What gossip took."""
 
+    rumours: int = 0
+    """Messages that members broadcast; the rest is copies of them."""
     bodies: int = 0
     duplicates: int = 0
     announcements: int = 0
@@ -132,6 +134,7 @@ class Gossip:
         """See `network.dissemination.Dissemination.spread`."""
         rumour = Rumour(parcel, size_bytes, len(self._receivers))
         rumour.have[source] = rumour.asked[source] = 1
+        self.account.rumours += 1
         self._pass_on(source, (rumour, source), now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
 

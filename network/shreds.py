@@ -40,12 +40,13 @@ class Shredded:
 
     __slots__ = ("count", "parcel", "places", "size_bytes", "trees")
 
-    def __init__(self, parcel: Any, size_bytes: int, members: int, trees: list[list[int]]) -> None:
-        """`size_bytes` is that of one shred; each shred has a tree, as members in order of their places."""
+    def __init__(self, parcel: Any, size_bytes: int, members: int, trees: IntArray) -> None:
+        """`size_bytes` is that of one shred; `trees`, int64[shred, place], are members in order of their places."""
         self.parcel = parcel
         self.size_bytes = size_bytes
         self.trees = trees
-        self.places = [dict(zip(tree, range(members), strict=False)) for tree in trees]
+        self.places = np.zeros((len(trees), members), dtype=np.int32)
+        np.put_along_axis(self.places, trees, np.arange(trees.shape[1], dtype=np.int32)[None, :], axis=1)
         self.count = [0] * members
 
 
@@ -60,11 +61,11 @@ class Shreds:
         rng: random.Random,
         up: Callable[[int], bool] = lambda member: True,
     ) -> None:
-        """`up` says whether a member is running: one that is not passes nothing on."""
+        """`up` says whether a member is running: one that is not takes no shreds and passes none on."""
         self._carriage = carriage
         self._receivers = receivers
         self._rules = rules
-        self._rng = rng
+        self._rng = np.random.default_rng(rng.getrandbits(64))
         self._up = up
         self._take = [partial(self._on_shred, member) for member in range(len(receivers))]
 
@@ -73,15 +74,11 @@ class Shreds:
         rules = self._rules
         if size_bytes < rules.whole_below_bytes:
             return self._carriage.carry(source, targets, size_bytes, parcel, self._receivers, now_ns)
-        others, trees = targets.tolist(), []
-        for _ in range(rules.data + rules.parity):
-            self._rng.shuffle(others)
-            trees.append(list(others))
+        trees = targets[self._rng.random((rules.data + rules.parity, len(targets))).argsort(axis=1)]
         shred_bytes = self._shred_bytes(size_bytes)
         message = Shredded(parcel, shred_bytes, len(self._receivers), trees)
-        for number, tree in enumerate(trees):
-            root = np.array(tree[:1], dtype=np.int64)
-            self._carriage.carry(source, root, shred_bytes, (message, number), self._take, now_ns)
+        for number, root in enumerate(trees[:, 0].tolist()):
+            self._carriage.carry_one(source, root, shred_bytes, (message, number), self._take, now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
 
     def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:
@@ -96,9 +93,13 @@ class Shreds:
     def _on_shred(self, me: int, shred: tuple[Shredded, int], now_ns: int) -> None:
         """Pass it on, and hand over the message with the last shred that was needed."""
         message, number = shred
-        first = message.places[number][me] * self._rules.fanout + 1
-        children = np.array(message.trees[number][first : first + self._rules.fanout], dtype=np.int64)
-        if len(children) and self._up(me):
+        if not self._up(me):
+            # Its host counts what it misses.
+            self._receivers[me](message.parcel, now_ns)
+            return
+        first = int(message.places[number, me]) * self._rules.fanout + 1
+        children = message.trees[number, first : first + self._rules.fanout]
+        if len(children):
             self._carriage.carry(me, np.sort(children), message.size_bytes, (message, number), self._take, now_ns)
         message.count[me] += 1
         if message.count[me] == self._rules.data:

@@ -29,6 +29,7 @@ class Wiring:
         """In the order of the mesh's edges."""
         self._towards: dict[int, Ways] = {}
         self._trees: dict[tuple[int, bytes], tuple[Branches, list[int]]] = {}
+        self._out_of_reach: dict[int, list[int]] = {}
         self.node_names = plan.node_names
         self.senders: list[int] = plan.senders.tolist()
         self.receivers: list[int] = plan.receivers.tolist()
@@ -69,6 +70,19 @@ class Wiring:
             found = self._trees[key] = self._grow(node, targets.tolist())
         return found
 
+    def out_of_reach(self, node: int) -> list[int]:
+        """The members that no way leads to from a node; those beside it need none."""
+        found = self._out_of_reach.get(node)
+        if found is None:
+            entered_by = self._mesh.ways.tree(node)
+            pairs = enumerate(zip(self.senders, self.receivers, strict=True))
+            found = self._out_of_reach[node] = [
+                member
+                for member, (sender, receiver) in pairs
+                if sender != node and receiver != node and entered_by[receiver] == NOWHERE
+            ]
+        return found
+
     def forks(self, member: int, targets: IntArray) -> int:
         """How many links the tree from a member to others begins with."""
         node = self.senders[member]
@@ -103,6 +117,7 @@ class Wiring:
             self._present.append(link)
         self._towards.clear()
         self._trees.clear()
+        self._out_of_reach.clear()
 
     def _measure(self) -> None:
         for link, delay_ns in zip(self._present, self._mesh.delay_ns.tolist(), strict=True):

@@ -89,7 +89,7 @@ def assemble(
     ]
     intake = None if lanes is None else intake_of(scenario, lanes, hosts, clock, trace)
     transport = transport_of(watch, clock, channel, hosts, intake)
-    egress.dissemination = transport.dissemination
+    egress.transport = transport
     for host in hosts:
         host.attach(transport.bus)
     if intake is not None:

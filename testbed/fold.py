@@ -20,7 +20,9 @@ from testbed.handovers import handover_counts
 from testbed.ledger import NEVER
 from testbed.load import Carried, LinkUse, network_report
 from testbed.metrics import BlockMetrics
+from testbed.places import place_of
 from testbed.result import SCHEMA, Result
+from testbed.shares import plane_share
 from testbed.throughput import workload_report, workload_warnings
 from testbed.units import seconds
 from testbed.watch import Watch
@@ -67,6 +69,7 @@ def fold(watch: Watch, account: Account) -> Result:
     consensus = metrics.consensus(
         watch.committee.quorum if led else ledger.n, timed_out, len(ledger.views), watch.mempool
     )
+    consensus |= plane_share(metrics.proposers, weights, watch.plan.endpoints)
     bound, predictions = compare(watch, metrics, account.reached_ns)
     for name, prediction in predictions.items():
         consensus[name] |= {"predicted": prediction["predicted"]}
@@ -83,7 +86,7 @@ def fold(watch: Watch, account: Account) -> Result:
         "safety": _safety(watch, account, bound["check"]),
         "consensus": consensus,
         "compute": compute_part(account.work, account.reached_ns),
-        "propagation": metrics.propagation(),
+        "propagation": metrics.propagation([place_of(endpoint) for endpoint in watch.plan.endpoints]),
         "network": network,
         "workload": workload,
         "bound": {**bound, **predictions},
@@ -99,7 +102,14 @@ def fold(watch: Watch, account: Account) -> Result:
         ],
         "warnings": [*watch.warnings, *account.warnings, *workload_warnings(workload)],
     }
-    return Result(finite(report), _blocks(metrics, ledger), _arrivals(ledger), _links(links), scenario.toml())
+    return Result(
+        report=finite(report),
+        blocks=_blocks(metrics, ledger),
+        arrivals=_arrivals(ledger),
+        links=_links(links),
+        replicas=_replicas(watch, metrics, account.carried),
+        scenario_toml=scenario.toml(),
+    )
 
 
 def finite(value: Any) -> Any:
@@ -227,5 +237,25 @@ def _links(links: Mapping[tuple[str, str], LinkUse]) -> pyarrow.Table:
             "queued_ns": pa.array([use.waited_ns for use in uses], pa.int64()),
             "longest_queued_ns": pa.array([use.longest_wait_ns for use in uses], pa.int64()),
             "dropped": pa.array([use.dropped for use in uses], pa.int64()),
+        }
+    )
+
+
+def _replicas(watch: Watch, metrics: BlockMetrics, carried: Carried) -> pyarrow.Table:
+    import pyarrow as pa
+
+    n = watch.committee.n
+    # Real nodes do not count what they send.
+    unknown = [None] * n
+    return pa.table(
+        {
+            "replica": pa.array(range(n), pa.int32()),
+            "endpoint": pa.array(watch.plan.endpoints, pa.string()),
+            "weight": pa.array(watch.committee.weights, pa.float64()),
+            "honest": [replica in watch.honest for replica in range(n)],
+            "final_blocks": pa.array(np.bincount(metrics.proposers, minlength=n), pa.int64()),
+            "sent_bytes": pa.array(carried.sent_bytes or unknown, pa.int64()),
+            "peak_bytes_per_s": pa.array(carried.peak_bytes or unknown, pa.int64()),
+            "received_bytes": pa.array(carried.received_bytes or unknown, pa.int64()),
         }
     )

@@ -71,6 +71,8 @@ class Carried:
     gossip: GossipAccount | None = None
     sent_bytes: Sequence[int] = ()
     received_bytes: Sequence[int] = ()
+    peak_bytes: Sequence[int] = ()
+    """The most that each member sent within a second."""
     egress_bytes: Sequence[int] = ()
     """What the proposer itself sent at once of each proposal."""
     digest: bytes = b""
@@ -86,7 +88,7 @@ def carried_by(machine: Machine, reached_ns: int) -> Carried:
     """What a run in virtual time carried until `reached_ns`."""
     transport, traffic, clock = machine.transport, machine.watch.traffic, machine.clock
     gossip = transport.dissemination.account if isinstance(transport.dissemination, Gossip) else None
-    meter, fabric = transport.meter, transport.fabric
+    meter, fabric, n = transport.meter, transport.fabric, len(machine.hosts)
     if fabric is None:
         found = carried_by_routes(traffic)
         links, drops, delays, digest = found.links, found.drops, None, b""
@@ -102,8 +104,10 @@ def carried_by(machine: Machine, reached_ns: int) -> Carried:
         copies=copies,
         delays=delays,
         gossip=gossip,
-        sent_bytes=meter.sent,
-        received_bytes=meter.received,
+        # After the replicas come the clients.
+        sent_bytes=meter.sent[:n],
+        received_bytes=meter.received[:n],
+        peak_bytes=meter.peaks()[:n].tolist(),
         egress_bytes=machine.egress.per_proposal,
         digest=digest,
     )
@@ -157,13 +161,14 @@ def network_report(carried: Carried, messages: Counter[str], sizes: Counter[str]
             "under_way": copies.under_way,
         }
         report["egress_mbps"] = summary(np.array(carried.sent_bytes) * 8e-6 / seconds) if seconds else None
+        report["egress_peak_mbps"] = summary(np.array(carried.peak_bytes) * 8e-6)
         report["ingress_mbps"] = summary(np.array(carried.received_bytes) * 8e-6 / seconds) if seconds else None
         report["leader_egress_kb"] = summary(np.array(carried.egress_bytes) / 1e3)
     if carried.delays is not None and carried.copies is not None:
         report["delays_ms"] = _delays(carried.delays, carried.copies.delivered)
-        report["by_link_class"] = _by_class(list(links.values()))
+        report["by_link_class"] = _by_class(links)
     if carried.gossip is not None:
-        report["gossip"] = dict(vars(carried.gossip))
+        report["gossip"] = _gossip(carried.gossip, len(carried.sent_bytes))
     return report
 
 
@@ -193,11 +198,12 @@ def _delays(delays: Delays, copies: int) -> dict[str, float | None]:
     }
 
 
-def _by_class(uses: Sequence[LinkUse]) -> dict[str, Any]:
+def _by_class(links: Mapping[tuple[str, str], LinkUse]) -> dict[str, Any]:
     """Load and delays of each class of links, over those that carried something."""
     report: dict[str, Any] = {}
     for kind in [each.name.lower() for each in LinkClass]:
-        own = [use for use in uses if use.kind == kind]
+        named = {link: use for link, use in links.items() if use.kind == kind}
+        own = list(named.values())
         messages = sum(use.messages for use in own)
         if not own:
             continue
@@ -213,8 +219,19 @@ def _by_class(uses: Sequence[LinkUse]) -> dict[str, Any]:
                 "max": max(use.longest_wait_ns for use in own) / MS,
             },
             "propagation_ms": _propagation(own),
+            "busiest": _busy_link(*max(named.items(), key=_how_busy)),
         }
     return report
+
+
+def _how_busy(entry: tuple[tuple[str, str], LinkUse]) -> tuple[float, int, tuple[str, str]]:
+    link, use = entry
+    return use.utilisation or 0.0, use.bytes, link
+
+
+def _gossip(account: GossipAccount, members: int) -> dict[str, Any]:
+    needed = account.rumours * (members - 1)
+    return {**vars(account), "redundancy": round(account.bodies / needed, 6) if needed else None}
 
 
 def _propagation(uses: Sequence[LinkUse]) -> dict[str, float]:

@@ -5,7 +5,7 @@ Each is defined in `docs/metrics.md`, which `quorbit schema result` prints.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,13 @@ import numpy.typing as npt
 from consensus.messages import Block
 from node.mempool import Pool
 from testbed.ledger import NEVER, IntArray, Ledger
-from testbed.statistics import gini, proportion, summary
+from testbed.shares import chain_quality, fairness
+from testbed.statistics import proportion, summary
 
 BoolArray = npt.NDArray[np.bool_]
 MS = 1e6
+EFFECTIVE = (0.5, 0.9)
+"""Shares of replicas for which the effective throughput is reported."""
 _LATE = np.iinfo(np.int64).max
 
 
@@ -106,6 +109,12 @@ class BlockMetrics:
         """int64[blocks]: transactions of each block of `final_ns`."""
         return np.array([self._ledger.blocks[row].payload.count for row in self.final_ns[0].tolist()], dtype=np.int64)
 
+    @cached_property
+    def proposers(self) -> IntArray:
+        """int64[final chain]: who made each block, by height."""
+        rows = self.chain.rows.tolist()
+        return np.array([self._ledger.blocks[row].proposer for row in rows], dtype=np.int64)
+
     @property
     def payload_bytes(self) -> int:
         """Bytes of transactions on the final chain."""
@@ -150,24 +159,34 @@ class BlockMetrics:
             "views_per_block": views / len(chain.rows) if views and len(chain.rows) else None,
             "transactions_per_s": transactions / duration_s if duration_s else None,
             "transaction_latency_ms": summary(self._transaction_latencies(mempool) / MS, digits=3),
-            "leader_share_gini": self._leader_gini(),
+            "chain_quality": chain_quality(self._honest[self.proposers]),
+            **fairness(self.proposers, self._weights),
         }
 
-    def propagation(self) -> dict[str, Any]:
-        """The `propagation` part of a result: over blocks, and pooled over block × replica."""
+    def propagation(self, places: Sequence[str] = ()) -> dict[str, Any]:
+        """The `propagation` part of a result: over blocks, and pooled over block × replica.
+
+        `places` are the replicas' classes of place; if they are of several, each is also reported alone.
+        """
         ledger = self._ledger
         held = ledger.held_ns
         base = self._base
         reached = base & (held != NEVER)
         times = np.where(reached, held - ledger.proposed_ns[:, None], _LATE)
-        ascending = np.sort(times, axis=1)
-        sizes = base.sum(axis=1)
+        sizes = np.array([block.payload.size_bytes for block in ledger.blocks], dtype=np.int64)
         report: dict[str, Any] = {}
-        for share in (0.5, 0.9, 0.99, 1.0):
-            at_ns = _at_share(ascending, sizes, share)
+        for share, at_ns in _coverage(times, base, (0.5, 0.9, 0.99, 1.0)).items():
             report[f"t{round(share * 100)}_ms"] = summary(at_ns[at_ns != _LATE] / MS)
+            if share in EFFECTIVE:
+                report[f"effective{round(share * 100)}_mbps"] = _effective_mbps(sizes, at_ns)
         report["pooled_ms"] = summary(times[reached] / MS)
         report["mean_weighted_ms"] = self._weighted_mean(np.where(base, times, 0))
+        if len(set(places)) > 1:
+            report["by_place"] = {
+                place: _reach(times[:, there], base[:, there])
+                for place in sorted(set(places))
+                for there in [np.array(places) == place]
+            }
         return report
 
     def _weighted_mean(self, times: IntArray) -> float | None:
@@ -187,13 +206,25 @@ class BlockMetrics:
         ]
         return np.concatenate(latencies).astype(np.float64) if latencies else np.zeros(0)
 
-    def _leader_gini(self) -> float | None:
-        """Gini of each replica's share of the final chain over its share of power: 0 is fair."""
-        counts = np.zeros(self._ledger.n)
-        for row in self.chain.rows.tolist():
-            counts[self._ledger.blocks[row].proposer] += 1
-        powered = self._weights > 0
-        return gini(counts[powered] / self._weights[powered])
+
+def _coverage(times: IntArray, base: BoolArray, shares: Sequence[float]) -> dict[float, IntArray]:
+    """int64[blocks] for each share: when so many of a block's base held it; `_LATE` if they never did."""
+    ascending, sizes = np.sort(times, axis=1), base.sum(axis=1)
+    return {share: _at_share(ascending, sizes, share) for share in shares}
+
+
+def _reach(times: IntArray, base: BoolArray) -> dict[str, Any]:
+    """Percentiles of coverage among some replicas, over the blocks that reached so many of them."""
+    return {
+        f"t{round(share * 100)}_ms": summary(at_ns[at_ns != _LATE] / MS)
+        for share, at_ns in _coverage(times, base, (0.5, 0.9, 1.0)).items()
+    }
+
+
+def _effective_mbps(sizes: IntArray, at_ns: IntArray) -> dict[str, float] | None:
+    """Size over time, of the blocks of any size that took any time."""
+    counted = (sizes > 0) & (at_ns > 0) & (at_ns != _LATE)
+    return summary(sizes[counted] * 8e3 / at_ns[counted])
 
 
 def _at_share(ascending: IntArray, sizes: IntArray, share: float) -> IntArray:

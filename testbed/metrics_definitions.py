@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from testbed.definition import DW13, GERVAIS16, GKL15, Definition
+from testbed.consensus_definitions import CONSENSUS, PROPAGATION
+from testbed.definition import DW13, Definition
 from testbed.network_definitions import NETWORK
 from testbed.workload_definitions import WORKLOAD
 
@@ -65,64 +66,7 @@ DEFINITIONS = (
     Definition("safety.ok", "boolean", "", "Whether every check found what the scenario expects."),
     Definition("safety.checks", "array", "", "Name, outcome and scope of each check."),
     Definition("safety.violations", "array", "", "What was violated, in words; the first few of each check."),
-    Definition("consensus.proposed_blocks", "integer", "", "Distinct blocks proposed."),
-    Definition("consensus.committed_blocks", "integer", "", "Blocks committed by at least one honest replica."),
-    Definition(
-        "consensus.pending_blocks", "integer", "", "Committed blocks that some replica of their base lacks at the end."
-    ),
-    Definition(
-        "consensus.stale_blocks",
-        "integer",
-        "",
-        "Blocks off the final chain, up to the highest final height.",
-        GERVAIS16,
-    ),
-    Definition(
-        "consensus.fork_rate",
-        "rate",
-        "",
-        "Share of heights, up to the highest final one, with two or more blocks; predicted 1-e^(-λD).",
-        DW13,
-    ),
-    Definition(
-        "consensus.stale_rate",
-        "rate",
-        "",
-        "Stale blocks of all blocks up to that height; predicted λD/(1+λD).",
-        GERVAIS16,
-    ),
-    Definition(
-        "consensus.max_reorg_depth", "integer", "blocks", "Most blocks a replica abandoned at one change of its tip."
-    ),
-    Definition("consensus.finality_ms", "summary", "ms", "Proposal to commit at the median replica of the base."),
-    Definition("consensus.finality_first_ms", "summary", "ms", "The same at the first replica to commit."),
-    Definition(
-        "consensus.finality_quorum_ms",
-        "summary",
-        "ms",
-        "The same at the quorum-th replica (the last one where there are no quorums).",
-    ),
-    Definition("consensus.finality_last_ms", "summary", "ms", "The same at the last replica of the base."),
-    Definition("consensus.block_interval_ms", "summary", "ms", "Between proposals of neighbours on the final chain."),
-    Definition("consensus.chain_growth_per_s", "number", "1/s", "Final blocks per second of virtual time.", GKL15),
-    Definition(
-        "consensus.view_changes", "integer", "", "Views that some replica entered because the last was given up."
-    ),
-    Definition("consensus.views_per_block", "number", "", "Views entered per committed block."),
-    Definition("consensus.transactions_per_s", "number", "1/s", "Transactions on the final chain per second."),
-    Definition(
-        "consensus.transaction_latency_ms",
-        "summary",
-        "ms",
-        "A transaction's submission to the commit of its block at the median replica, of those that became final.",
-    ),
-    Definition(
-        "consensus.leader_share_gini",
-        "number",
-        "",
-        "Gini coefficient of replicas' shares of the final chain over their shares of power; 0 is fair.",
-        "Gini 1912; G = Σᵢⱼ|xᵢ-xⱼ|/(2n²x̄)",
-    ),
+    *CONSENSUS,
     Definition(
         "compute.utilisation",
         "summary",
@@ -145,24 +89,7 @@ DEFINITIONS = (
         "What all CPUs together were asked to sign, verify, hash and execute, and how much of that a crash or the end "
         "of the run left undone.",
     ),
-    *(
-        Definition(
-            f"propagation.t{share}_ms",
-            "summary",
-            "ms",
-            f"Proposal until {share} % of the base hold the full valid block and its ancestors.",
-            DW13,
-        )
-        for share in (50, 90, 99, 100)
-    ),
-    Definition("propagation.pooled_ms", "summary", "ms", "The same over all pairs of block and base replica.", DW13),
-    Definition(
-        "propagation.mean_weighted_ms",
-        "number",
-        "ms",
-        "∫(1-f)dt over the coverage curve f: the power-weighted mean time to hold a block.",
-        DW13,
-    ),
+    *PROPAGATION,
     *NETWORK,
     *(Definition(f"workload.{key}", *more) for key, *more in WORKLOAD),
     Definition("bound.blocks", "integer", "", "Final blocks with a bound; what needs a lost route has none."),

@@ -13,7 +13,12 @@ NETWORK = (
         "",
         "Pairs of sender and receiver ≠ sender, whether delivered or dropped, however they spread.",
     ),
-    Definition("network.bytes", "integer", "B", "Encoded sizes and transactions of all these messages."),
+    Definition(
+        "network.bytes",
+        "integer",
+        "B",
+        "Encoded sizes and transactions of all these messages, before anything is left out.",
+    ),
     Definition("network.by_kind", "object", "", "Messages and bytes of each kind of message."),
     Definition(
         "network.link_transmissions", "integer", "", "Copies times links they crossed; packets, where they go alone."
@@ -37,8 +42,8 @@ NETWORK = (
         "network.copies",
         "object",
         "",
-        "Copies that members, or relays of a flood, sent each other: sent, delivered, dropped, and under way at the "
-        "end, which are counted apart; the check `conservation` adds them up.",
+        "Copies that members, or relays of a flood, sent each other: sent, delivered (to replicas that are down, too), "
+        "dropped, and under way at the end, which are counted apart; the check `conservation` adds them up.",
         "conservation of copies",
     ),
     Definition(
@@ -46,6 +51,13 @@ NETWORK = (
         "summary",
         "Mbit/s",
         "Over replicas: what each sends itself, mean over the run, for others passing on included.",
+        GERVAIS16,
+    ),
+    Definition(
+        "network.egress_peak_mbps",
+        "summary",
+        "Mbit/s",
+        "Over replicas: what each sends itself in the busiest second, [s, s+1) of the run.",
         GERVAIS16,
     ),
     Definition(
@@ -76,14 +88,16 @@ NETWORK = (
         "",
         "In the links model, of each class of directed links that carried anything: how many, messages, bytes, drops; "
         "utilisation (share of the run spent transmitting; mean and max over links); queueing per message (mean, max); "
-        "propagation, percentiles over messages.",
+        "propagation, percentiles over messages; and the busiest link, which transmitted the longest.",
         _LITTLE,
     ),
     Definition(
         "network.gossip",
         "object",
         "",
-        "Whole messages sent between peers, those that were had already, announcements and requests.",
+        "Messages that were broadcast (rumours), whole copies of them sent between peers (bodies), those that were had "
+        "already (duplicates), announcements and requests; redundancy: bodies ÷ rumours ÷ (n-1), 1 if each replica is "
+        "sent each message once.",
         "Vyzovitis et al., arXiv 2007.02754",
     ),
     Definition("network.rejected", "object", "", "Messages that arrived and were rejected, by reason."),

@@ -18,13 +18,15 @@ class Result:
     """One run. `report` is the content of `result.json`; the tables hold what it was folded from.
 
     `blocks`: one row a block. `arrivals`: one row a block and replica, with when it was held and committed.
-    `links`: one row a directed link. Times are integer nanoseconds since the start; use `.to_pandas()` at will.
+    `links`: one row a directed link. `replicas`: one row a replica, with its part of the final chain and its
+    bandwidth. Times are integer nanoseconds since the start; use `.to_pandas()` at will.
     """
 
     report: dict[str, Any]
     blocks: pyarrow.Table
     arrivals: pyarrow.Table
     links: pyarrow.Table
+    replicas: pyarrow.Table
     scenario_toml: str
 
     @property
@@ -60,5 +62,6 @@ class Result:
         text = json.dumps(self.report, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "result.json").write_text(text + "\n", encoding="utf-8")
         (folder / "scenario.toml").write_text(self.scenario_toml, encoding="utf-8")
-        for name, table in (("blocks", self.blocks), ("arrivals", self.arrivals), ("links", self.links)):
+        for name in ("blocks", "arrivals", "links", "replicas"):
+            table = getattr(self, name)
             parquet.write_table(table, folder / f"{name}.parquet", compression="zstd")

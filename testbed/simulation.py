@@ -84,7 +84,6 @@ def _account(machine: Machine, partial: bool, wall_s: float, cpu_s: float) -> Ac
     watch, clock, hosts = machine.watch, machine.clock, machine.hosts
     reached_ns = clock.now_ns if partial else seconds(watch.scenario.duration_s)
     affected = machine.deeds | {number: channel.affected for number, channel in machine.struck.items()}
-    reached_ns = clock.now_ns if partial else seconds(watch.scenario.duration_s)
     return Account(
         bus="virtual",
         reached_ns=reached_ns,

@@ -14,10 +14,10 @@ from network.links import Topology
 from network.plan import Among, IntArray, Plan, Snapshot
 from testbed.handovers import handover_rows
 from testbed.members import choose_members
+from testbed.peers import peer_mistakes
 from testbed.plans import isl_policy_of, outages_of, plan_of, rules_of, shell_of, stations_of
 from testbed.scenario import Committee, Fault, Scenario, ScenarioError
 from testbed.scenario.mistakes import Mistake
-from testbed.tables import read_peers
 from testbed.targets import Directory, Target
 
 PAIRS_NAMED: Final = 3
@@ -75,7 +75,7 @@ def build_sky(scenario: Scenario) -> Sky:
     members, blocks, wrong = choose_members(scenario, constellation)
     directory = _directory(scenario, members, constellation)
     mistakes += [*wrong, *_grounded_clients(scenario, constellation), *_fault_mistakes(scenario, directory)]
-    mistakes += _peer_mistakes(scenario, len(members))
+    mistakes += peer_mistakes(scenario, len(members))
     if mistakes:
         raise scenario.error(mistakes)
     places = [client.at for client in scenario.client]
@@ -158,15 +158,6 @@ def _fault_mistakes(scenario: Scenario, directory: Directory) -> Iterator[Mistak
             else:
                 continue
             yield Mistake(("fault", number, "target"), text, target)
-
-
-def _peer_mistakes(scenario: Scenario, n: int) -> Iterator[Mistake]:
-    """Peers that are no replicas."""
-    file = scenario.network.gossip.peers_file
-    strangers = [] if file is None else sorted({peer for pair in read_peers(file) for peer in pair if peer >= n})
-    if file is not None and strangers:
-        text = f"names replica {strangers[0]}, but replicas are 0 to {n - 1}"
-        yield Mistake(("network", "gossip", "peers_file"), text, file.name)
 
 
 def _slows_clients(fault: Fault, struck: Target) -> bool:

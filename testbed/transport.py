@@ -15,7 +15,7 @@ from network.clock import Action, VirtualClock
 from network.compact import Compact, CompactRules
 from network.dissemination import Dissemination, Flood, Multicast, Unicast
 from network.fabric import Fabric
-from network.gossip import Gossip, GossipRules, Peers, Receiver, regular_peers
+from network.gossip import Gossip, GossipRules, Receiver
 from network.mesh import LinkClass, MeshPlan, PrivateLinks
 from network.meter import Meter
 from network.orbit import OrbitPlan
@@ -26,8 +26,8 @@ from node.clients import Intake
 from node.host import Host
 from node.trace import Observer
 from node.wire import Envelope
+from testbed.peers import peers_of
 from testbed.scenario.dissemination import WHOLE
-from testbed.tables import read_peers
 from testbed.units import milliseconds, seconds
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Transport:
     fabric: Fabric | None
     dissemination: Dissemination
     meter: Meter
+    compact: Compact | None
 
     @property
     def copies(self) -> int:
@@ -57,13 +58,16 @@ class Egress(Observer):
 
     def __init__(self, n: int) -> None:
         self.per_proposal = array("q")
-        self.dissemination: Dissemination | None = None
+        self.transport: Transport | None = None
         self._directions = Directions(n)
 
     def sent(self, now_ns: int, envelope: Envelope, due_ns: Any, taken_ns: int) -> None:
-        if envelope.to is None and envelope.message.proposes() is not None and self.dissemination is not None:
-            targets = self._directions.targets(envelope.sender, None)
-            self.per_proposal.append(self.dissemination.egress_bytes(envelope.sender, targets, envelope.size_bytes))
+        if envelope.to is None and envelope.message.proposes() is not None and self.transport is not None:
+            sender, size_bytes, compact = envelope.sender, envelope.size_bytes, self.transport.compact
+            if compact is not None:
+                size_bytes = compact.size_bytes(sender, envelope, size_bytes)
+            targets = self._directions.targets(sender, None)
+            self.per_proposal.append(self.transport.dissemination.egress_bytes(sender, targets, size_bytes))
 
 
 def transport_of(
@@ -81,7 +85,8 @@ def transport_of(
         count = None if _leaves_no_trace(scenario) else watch.traffic.count
         carriage = Direct(clock, channel, count, meter)
     receivers: Sequence[Action] = [host.deliver for host in hosts] if intake is None else intake.receivers
-    bodies = _compact(watch, carriage) if scenario.network.compact.enabled else carriage
+    compact = _compact(watch, carriage, hosts) if scenario.network.compact.enabled else None
+    bodies: Carriage = carriage if compact is None else compact
     spread: dict[str, Callable[[], Dissemination]] = {
         "unicast": lambda: Unicast(bodies, receivers),
         "multicast": lambda: Multicast(_there(fabric), channel, receivers, meter),
@@ -90,7 +95,7 @@ def transport_of(
         "shreds": lambda: _shreds(scenario, carriage, receivers, hosts),
     }
     dissemination = spread[scenario.network.dissemination]()
-    return Transport(VirtualBus(carriage, receivers, dissemination), carriage, fabric, dissemination, meter)
+    return Transport(VirtualBus(carriage, receivers, dissemination), carriage, fabric, dissemination, meter, compact)
 
 
 def mesh_plan_of(sky: Sky) -> MeshPlan:
@@ -122,18 +127,6 @@ def fabric_of(
         meter=meter,
         **({} if intake is None else {"lost": intake.lost}),
     )
-
-
-def peers_of(scenario: Scenario, n: int) -> Peers:
-    """Who has whom as a peer."""
-    gossip = scenario.network.gossip
-    if gossip.peers_file is not None:
-        peers: list[list[int]] = [[] for _ in range(n)]
-        for one, other in read_peers(gossip.peers_file):
-            peers[one].append(other)
-            peers[other].append(one)
-        return [sorted(some) for some in peers]
-    return regular_peers(n, gossip.peers, python_random(scenario.seed, "peers").getrandbits(32))
 
 
 def _there(fabric: Fabric | None) -> Fabric:
@@ -196,7 +189,7 @@ def _shreds(scenario: Scenario, carriage: Carriage, receivers: Sequence[Receiver
     )
 
 
-def _compact(watch: Watch, carriage: Carriage) -> Compact:
+def _compact(watch: Watch, carriage: Carriage, hosts: Sequence[Host]) -> Compact:
     scenario = watch.scenario
     table, workload = scenario.network.compact, scenario.workload
     share = table.reference_bytes / workload.transaction_bytes
@@ -213,4 +206,6 @@ def _compact(watch: Watch, carriage: Carriage) -> Compact:
     }
     rules |= {None: CompactRules(table.misses, table.missing, table.request_bytes), WHOLE: None}
     of_each = [rules[block.receiver] for block in watch.sky.blocks]
-    return Compact(carriage, sizes, of_each, python_random(scenario.seed, "compact"))
+    return Compact(
+        carriage, sizes, of_each, python_random(scenario.seed, "compact"), up=lambda member: hosts[member].up
+    )

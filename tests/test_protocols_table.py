@@ -106,7 +106,7 @@ def test_the_same_replicas_are_silent_under_all() -> None:
 def test_a_run_that_fails_a_check_says_how_to_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = [{"name": "progress", "ok": False}, {"name": "agreement", "ok": False}, {"name": "validity", "ok": True}]
     nothing = pa.table({})
-    failed = Result({"safety": {"checks": checks}}, nothing, nothing, nothing, "")
+    failed = Result({"safety": {"checks": checks}}, nothing, nothing, nothing, nothing, "")
     monkeypatch.setattr("benchmarks.cells.simulate", lambda scenario: failed)
     cell = Cell("relayed", "simplex", "silence")
     with pytest.raises(RuntimeError, match=r"^agreement failed: quorbit run ") as caught:

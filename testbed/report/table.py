@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -84,6 +85,10 @@ def _times(report: Mapping[str, Any]) -> Table:
             label = f"{label}, of {rate(report['workload']['final_share'])} only"
         if values is not None:
             table.add_row(label, *(number(values[name]) for name in _STATISTICS))
+    for place, reached in report["propagation"].get("by_place", {}).items():
+        if reached["t90_ms"] is not None:
+            values = reached["t90_ms"]
+            table.add_row(f"block at 90 % of {place}", *(number(values[name]) for name in _STATISTICS))
     return table
 
 
@@ -102,6 +107,10 @@ def _facts(report: Mapping[str, Any]) -> Table:
         for name, of in (("fork_rate", "heights"), ("stale_rate", "blocks")):
             table.add_row(name.replace("_", " "), _rate_row(consensus[name], of))
         table.add_row("deepest reorganisation", f"{consensus['max_reorg_depth']} blocks")
+    quality = consensus["chain_quality"]
+    if quality["whole"] not in (None, 1.0):
+        least = "" if quality["min"] is None else f", at least {rate(quality['min'])} of {quality['k']} in a row"
+        table.add_row("chain quality", f"{rate(quality['whole'])} of final blocks by honest replicas{least}")
     if bound["finality_ms"] is not None:
         ratio_min = bound["ratio_min"]
         least = "" if ratio_min is None else f", at least {ratio_min:.4f}"
@@ -120,6 +129,7 @@ def _facts(report: Mapping[str, Any]) -> Table:
             "over links",
             f"{number(network['link_transmissions'])} transmissions, {_megabytes(network['link_bytes'])}",
         )
+    _add_load(table, network)
     for what in ("drops", "rejected"):
         if network[what]:
             table.add_row(what, ", ".join(f"{number(count)} {reason}" for reason, count in network[what].items()))
@@ -158,6 +168,31 @@ def _add_goodput(table: Table, report: Mapping[str, Any]) -> None:
     if workload["dropped"]:
         dropped = ", ".join(f"{number(count)} {reason}" for reason, count in workload["dropped"].items())
         table.add_row("transactions dropped", dropped)
+
+
+def _add_load(table: Table, network: Mapping[str, Any]) -> None:
+    """What only links with queues, and gossip, have."""
+    if "delays_ms" in network:
+        delays = network["delays_ms"]
+        parts = " + ".join(
+            f"{number(delays[part])} {part}" for part in ("propagation", "transmission", "queueing", "processing")
+        )
+        table.add_row("one-way delay, ms", f"{number(delays['one_way'])} = {parts}")
+    if network.get("by_link_class"):
+        busiest = max((entry["busiest"] for entry in network["by_link_class"].values()), key=itemgetter("utilisation"))
+        table.add_row(
+            "busiest link",
+            f"{escape(busiest['from'])} to {escape(busiest['to'])}: {rate(busiest['utilisation'])} busy; messages wait "
+            f"{number(busiest['queueing_ms'])} ms, at most {number(busiest['longest_queueing_ms'])} ms",
+        )
+    if "gossip" in network:
+        gossip = network["gossip"]
+        table.add_row(
+            "gossip",
+            f"{number(gossip['redundancy'])} copies to each replica; {number(gossip['duplicates'])} of "
+            f"{number(gossip['bodies'])} were had already; {number(gossip['announcements'])} announcements, "
+            f"{number(gossip['requests'])} requests",
+        )
 
 
 def _add_nodes(table: Table, engine: Mapping[str, Any]) -> None:

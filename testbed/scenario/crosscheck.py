@@ -198,6 +198,12 @@ def check_dissemination(places: Places) -> Iterator[Mistake]:
     for index, name in enumerate(kinds[1:]):
         if name in kinds[: index + 1]:
             yield Mistake(("network", "compact", "receiver", index, "name"), "is taken; each needs its own", name)
+    gossip = network.gossip
+    if how == "gossip" and not gossip.push and not gossip.lazy:
+        yield Mistake(("network", "gossip", "push"), "must be at least 1 where lazy is 0: nobody would tell anybody", 0)
+    if gossip.rounds > 1 and not gossip.round_ms:
+        text = "needs round_ms, the time between rounds"
+        yield Mistake(("network", "gossip", "rounds"), text, gossip.rounds)
     if network.gossip.peers_file is not None:
         yield from _table(read_peers, network.gossip.peers_file, ("network", "gossip", "peers_file"))
 

@@ -203,13 +203,32 @@ def revenue(share: float, gamma: float) -> float:
     return above / (1 - share * (1 + (2 - share) * share))
 
 
+def quality_and_won(result: Result) -> tuple[float, Any]:
+    """The chain quality that is reported, and whether the pool made each block of the final chain."""
+    final = np.array(result.blocks["final"])
+    return result.report["consensus"]["chain_quality"]["whole"], np.array(result.blocks["proposer"])[final] == 0
+
+
+def test_selfish_miners_lower_the_quality_of_the_chain() -> None:
+    """A pool of 0.45 that loses ties has 0.65 of the chain, far more than its share."""
+    result = mine("selfish_mining", 0.45, blocks=500)
+    quality, won = quality_and_won(result)
+    expected = 1 - revenue(0.45, 0.0)
+    assert quality == pytest.approx(1 - won.mean(), abs=1e-9)
+    assert abs(quality - expected) < 3 * 2 * math.sqrt(expected * (1 - expected) / len(won))
+    assert quality < 0.5
+    found = result.report["consensus"]
+    assert 0 <= found["chain_quality"]["min"] < quality
+    assert found["leader_share_ratio"]["max"] == pytest.approx(won.mean() / 0.45)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("share", "tie_break", "gamma"), [(0.4, "first_seen", 0.0), (0.25, "uniform", 0.5)])
 def test_selfish_miners_earn_what_eyal_and_sirer_say(share: float, tie_break: str, gamma: float) -> None:
     """Ties go to whoever was first, so never to the pool; or by a coin."""
     result = mine("selfish_mining", share, blocks=3000, tie_break=tie_break)
-    final = np.array(result.blocks["final"])
-    won = np.array(result.blocks["proposer"])[final] == 0
+    quality, won = quality_and_won(result)
+    assert quality == pytest.approx(1 - won.mean(), abs=1e-9)
     expected = revenue(share, gamma)
     # Blocks come in streaks: twice the error of as many independent ones.
     assert abs(won.mean() - expected) < 3 * 2 * math.sqrt(expected * (1 - expected) / len(won))

@@ -270,3 +270,63 @@ def test_the_bound_is_for_direct_ways(network: dict[str, Any], check: str) -> No
     assert report["bound"]["check"].startswith(check)
     assert report["bound"]["ratio"] > 1.05
     assert report["network"]["gossip"]["duplicates"] > 0
+
+
+def test_a_flood_is_counted_where_it_passes() -> None:
+    """With a member on every satellite: what all have sent is what crossed the links, and it came for somebody."""
+    count = SHELL["planes"] * SHELL["satellites_per_plane"]
+    consensus = {"protocol": "longest_chain", "parameters": MINING}
+    report = run({"dissemination": "flood"}, count, consensus=consensus, duration_s=3.0).report["network"]
+    sent_bytes = report["egress_mbps"]["mean"] * 3.0 * count / 8e-6
+    came_bytes = report["ingress_mbps"]["mean"] * 3.0 * count / 8e-6
+    assert sent_bytes == pytest.approx(report["link_bytes"], rel=1e-4)
+    assert 0.8 * sent_bytes < came_bytes <= sent_bytes * 1.0001
+
+
+def test_what_a_flood_cannot_reach_has_no_route() -> None:
+    """As many as the copies that unicast cannot send."""
+    fault = {"kind": "outage", "target": "sat/s1/00/00", "window_s": [0.5]}
+    consensus = {"protocol": "longest_chain", "parameters": MINING}
+    for dissemination in ("unicast", "flood"):
+        result = run({"dissemination": dissemination}, 6, fault=[fault], consensus=consensus, duration_s=3.0)
+        assert "conservation" not in failed(result)
+        mined = zip(result.blocks["proposed_ns"].to_pylist(), result.blocks["proposer"].to_pylist(), strict=True)
+        later = [proposer for at_ns, proposer in mined if at_ns >= 500_000_000]
+        # Blocks of the one that is cut off reach nobody, all others' everybody but that one.
+        unreached = sum(5 if proposer == 0 else 1 for proposer in later)
+        assert result.report["network"]["drops"]["no_route"] >= unreached > 10
+
+
+@pytest.mark.parametrize("dissemination", ["unicast", "gossip"])
+def test_leaders_send_less_of_compact_blocks(dissemination: str) -> None:
+    workload = {"transactions_per_s": 2000, "block_max_bytes": 100_000}
+    egress_kb = {}
+    for enabled in (False, True):
+        network = {"dissemination": dissemination, "compact": {"enabled": enabled, "reference_bytes": 5}}
+        tables = {"workload": workload, "consensus": {"protocol": "hotstuff", "delta_ms": 300}}
+        egress_kb[enabled] = run(network, 8, **tables).report["network"]["leader_egress_kb"]["p50"]
+    # 5 bytes for each transaction of 250, and the certificate.
+    assert 0.02 < egress_kb[True] / egress_kb[False] < 0.06
+
+
+@pytest.mark.parametrize(
+    ("gossip", "sentence"),
+    [
+        ({"push": 0, "lazy": 0}, "must be at least 1 where lazy is 0: nobody would tell anybody"),
+        ({"rounds": 3}, "needs round_ms, the time between rounds"),
+    ],
+)
+def test_gossip_that_tells_nobody_is_refused(gossip: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        scenario({"dissemination": "gossip", "gossip": gossip})
+    assert sentence in str(error.value)
+
+
+def test_peers_that_leave_somebody_out_are_refused(tmp_path: Any) -> None:
+    """In pairs nobody hears of more than one other."""
+    peers = tmp_path / "peers.csv"
+    peers.write_text("0,1\n1,2\n3,4\n")
+    for gossip in ({"peers": 1}, {"peers_file": str(peers)}):
+        with pytest.raises(ScenarioError) as error:
+            build_sky(scenario({"dissemination": "gossip", "gossip": gossip}, 6))
+        assert "without a way from replica 0" in str(error.value)

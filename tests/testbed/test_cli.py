@@ -268,7 +268,14 @@ def test_a_run_prints_a_table_and_leaves_its_artefacts(capsys, tiny, tmp_path, m
     assert "hotstuff" in out
     assert err == "artefacts in runs/tiny-seed5\n"
     written = sorted(path.name for path in (tmp_path / "runs/tiny-seed5").iterdir())
-    assert written == ["arrivals.parquet", "blocks.parquet", "links.parquet", "result.json", "scenario.toml"]
+    assert written == [
+        "arrivals.parquet",
+        "blocks.parquet",
+        "links.parquet",
+        "replicas.parquet",
+        "result.json",
+        "scenario.toml",
+    ]
 
 
 def test_json_is_the_result_and_nothing_else_and_overrides_count(capsys, tiny, tmp_path):

@@ -101,7 +101,9 @@ def test_a_whole_consensus_report() -> None:
         "transactions_per_s": 2.0,
         # Submitted at 10 and 20 ms, final at the median replica at 160 ms.
         "transaction_latency_ms": {"count": 2, "mean": 145.0, "p50": 140.0, "p90": 150.0, "p99": 150.0, "max": 150.0},
-        # Shares 1, 1, 0, 0.
+        "chain_quality": {"k": 10, "min": None, "mean": None, "whole": 1.0},
+        # Shares 1/2, 1/2, 0, 0 of the chain for a quarter of the power each.
+        "leader_share_ratio": {"min": 0.0, "max": 2.0},
         "leader_share_gini": 0.5,
     }
 
@@ -125,6 +127,8 @@ def test_an_empty_ledger_reports_nothing() -> None:
         ),
         "fork_rate": nothing,
         "stale_rate": nothing,
+        "chain_quality": {"k": 10, "min": None, "mean": None, "whole": None},
+        "leader_share_ratio": {"min": None, "max": None},
         "chain_growth_per_s": 0.0,
         "transactions_per_s": 0.0,
     }
@@ -296,7 +300,48 @@ def test_a_whole_propagation_report() -> None:
         },
         # (0 + 10 + 20 + 5 · 40) / 8, of the only block that reached all.
         "mean_weighted_ms": 28.75,
+        # Neither block has any transactions.
+        "effective50_mbps": None,
+        "effective90_mbps": None,
     }
+
+
+def test_effective_throughput_is_size_over_time() -> None:
+    """1,000 bytes at half of four replicas after 4 ms and at all after 8 ms: 2 and 1 Mbit/s.
+
+    What takes no time (all are there at once, or half of a pair is), and what has no size, does not count.
+    """
+    story = Story()
+    full = story.proposed(100, by=0, payload=Payload(0, 4, 1000))
+    at_once = story.proposed(200, by=0, parent=full, payload=Payload(4, 4, 1000))
+    empty = story.proposed(300, by=0, parent=at_once)
+    slow = story.proposed(400, by=0, parent=empty, payload=Payload(8, 4, 2000))
+    story.held(full, {1: 104, 2: 106, 3: 108})
+    story.held(at_once, {1: 200, 2: 200, 3: 200})
+    story.held(empty, {1: 301, 2: 302, 3: 303})
+    story.held(slow, {1: 404, 2: 408})
+    report = story.metrics().propagation()
+    assert report["effective50_mbps"] == {"count": 2, "mean": 3.0, "p50": 2.0, "p90": 4.0, "p99": 4.0, "max": 4.0}
+    assert report["effective90_mbps"] == all_equal(1.0)
+
+
+def test_satellites_and_stations_have_a_block_at_different_times() -> None:
+    """Among those of the base at each place: a satellite that is down, and a station that proposes, at 0."""
+    story = Story(6)
+    places = ["orbit", "ground", "orbit", "ground", "orbit", "orbit"]
+    story.ledger.stopped(5 * MS, ReplicaId(5))
+    block = story.proposed(100, by=1)
+    story.held(block, {0: 110, 2: 120, 3: 170, 4: 130, 5: 500})
+    assert story.metrics().propagation(places)["by_place"] == {
+        "ground": {"t50_ms": all_equal(0.0), "t90_ms": all_equal(70.0), "t100_ms": all_equal(70.0)},
+        "orbit": {"t50_ms": all_equal(20.0), "t90_ms": all_equal(30.0), "t100_ms": all_equal(30.0)},
+    }
+    lost = story.proposed(200, by=0, parent=block)
+    story.held(lost, {1: 210, 2: 220, 3: 240})
+    found = story.metrics().propagation(places)["by_place"]
+    assert (found["orbit"]["t50_ms"]["count"], found["orbit"]["t100_ms"]["count"]) == (2, 1)
+    assert found["ground"]["t100_ms"] == {"count": 2, "mean": 55.0, "p50": 40.0, "p90": 70.0, "p99": 70.0, "max": 70.0}
+    assert "by_place" not in story.metrics().propagation(["orbit"] * 6)
 
 
 def test_predictions_of_forks() -> None:

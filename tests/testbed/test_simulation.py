@@ -85,6 +85,7 @@ def test_the_artefacts_say_what_the_result_says(tmp_path: Path) -> None:
         "arrivals.parquet",
         "blocks.parquet",
         "links.parquet",
+        "replicas.parquet",
         "result.json",
         "scenario.toml",
     ]
@@ -112,7 +113,8 @@ def test_every_key_of_a_result_is_defined_and_every_definition_is_used() -> None
     defined = {definition.key for definition in DEFINITIONS}
     of_nodes = {definition.key for definition in DEFINITIONS if definition.meaning.startswith("Over MQTT: ")}
     of_links = {"network.delays_ms", "network.by_link_class", "network.gossip"}
-    optional = {"bound.se_ms", "bound.fork_rate", "bound.stale_rate", *of_nodes, *of_links}
+    of_places = {"consensus.plane_share", "propagation.by_place"}
+    optional = {"bound.se_ms", "bound.fork_rate", "bound.stale_rate", *of_nodes, *of_links, *of_places}
     parts = {key.split(".")[0] for key in defined if "." in key}
     for protocol in ("pbft", "longest_chain"):
         report = simulate(make_scenario({**LABORATORY, "consensus": {"protocol": protocol}})).to_dict()
