@@ -14,7 +14,7 @@ import pytest
 from consensus.types import Committee
 from testbed import load_scenario, simulate
 from testbed.result import Result
-from testbed.sky import build_sky
+from testbed.sky import Sky, build_sky
 from tests.papers.oracle import leader_and_rounds, still
 
 SCENARIO = Path(__file__).parents[2] / "scenarios/papers/orbitbft_flat.toml"
@@ -27,14 +27,20 @@ HIERARCHICAL_MS = 357.0
 slow = pytest.mark.slow
 
 
+def sky_over(n: int, *overrides: str) -> Sky:
+    """`n` satellites, spread over the shell."""
+    return build_sky(load_scenario(SCENARIO, ["committee.0.select=spread", f"committee.0.count={n}", *overrides]))
+
+
 def cut(n: int, *overrides: str) -> Result:
-    """One decision of `n` satellites, spread over the shell."""
-    return simulate(load_scenario(SCENARIO, ["committee.0.select=spread", f"committee.0.count={n}", *overrides]))
+    """One decision of them."""
+    sky = sky_over(n, *overrides)
+    return simulate(sky.scenario, sky=sky)
 
 
-def expect_one_decision_at_zero_load(result: Result, n: int) -> None:
+def expect_one_decision_at_zero_load(sky: Sky, n: int) -> Result:
     """All counts, and finality by the oracle, from the delays and hops between the members."""
-    snapshot = build_sky(load_scenario(SCENARIO, ["committee.0.select=spread", f"committee.0.count={n}"])).plan.at(0)
+    result, snapshot = simulate(sky.scenario, sky=sky), sky.plan.at(0)
     network, bound = result.report["network"], result.report["bound"]
     assert result.ok, result.report["safety"]["violations"]
     assert network["messages"] == 2 * n * n - n - 1
@@ -45,12 +51,12 @@ def expect_one_decision_at_zero_load(result: Result, n: int) -> None:
     assert (bound["blocks"], bound["ratio"], bound["ratio_min"]) == (1, 1.0, 1.0)
     committed_ns = result.arrivals["committed_ns"].to_numpy()
     assert (np.sort(committed_ns) == np.sort(finality_ns) + round(FIRST_PROPOSAL_S * 1e9)).all()
+    return result
 
 
 def test_one_decision_of_a_cut_costs_what_it_must_and_takes_as_long() -> None:
     """200 of the satellites agree as fast as all 1,584."""
-    result = cut(200)
-    expect_one_decision_at_zero_load(result, 200)
+    result = expect_one_decision_at_zero_load(sky_over(200), 200)
     assert result.report["consensus"]["finality_ms"]["p50"] == pytest.approx(216, rel=0.01)
 
 
@@ -60,8 +66,7 @@ def test_one_decision_of_the_whole_shell_is_as_published() -> None:
 
     The run ends when everybody has committed; what is then still under way is counted, but nobody needs to hear it.
     """
-    result = cut(SATELLITES, "duration_s=0.72")
-    expect_one_decision_at_zero_load(result, SATELLITES)
+    result = expect_one_decision_at_zero_load(sky_over(SATELLITES, "duration_s=0.72"), SATELLITES)
     assert result.report["network"]["messages"] == 5_016_527
     assert result.report["network"]["link_transmissions"] == pytest.approx(118e6, rel=0.01)
     assert result.report["consensus"]["finality_ms"]["p50"] == pytest.approx(216, rel=0.01)
