@@ -61,15 +61,19 @@ def test_one_decision_of_a_cut_costs_what_it_must_and_takes_as_long() -> None:
 
 
 @slow
-def test_one_decision_of_the_whole_shell_is_as_published() -> None:
-    """5.02 million messages, 118 million link transmissions, 216 ms, all within 1 %; half a minute.
+def test_one_decision_of_the_whole_shell_costs_what_was_published() -> None:
+    """5.02 million messages, 118 million link transmissions, and a bound of 216 ms, all within 1 %.
 
-    The run ends when everybody has committed; what is then still under way is counted, but nobody needs to hear it.
+    The run ends when all have been sent, because hearing the second half of them takes as long again; that finality is
+    the bound is seen above, and for all satellites in the first line of `python -m benchmarks.votes shell`.
     """
-    result = expect_one_decision_at_zero_load(sky_over(SATELLITES, "duration_s=0.72"), SATELLITES)
-    assert result.report["network"]["messages"] == 5_016_527
-    assert result.report["network"]["link_transmissions"] == pytest.approx(118e6, rel=0.01)
-    assert result.report["consensus"]["finality_ms"]["p50"] == pytest.approx(216, rel=0.01)
+    sky = sky_over(SATELLITES, "duration_s=0.66", "expect.progress=false")
+    network, snapshot = simulate(sky.scenario, sky=sky).report["network"], sky.plan.at(0)
+    assert network["messages"] == 2 * SATELLITES**2 - SATELLITES - 1 == 5_016_527
+    assert network["link_transmissions"] == 2 * snapshot.hops.sum() + snapshot.hops[PRIMARY].sum()
+    assert network["link_transmissions"] == pytest.approx(118e6, rel=0.01)
+    final_ns = leader_and_rounds(still(snapshot.delay_ns), PRIMARY, Committee.of(SATELLITES).quorum, 2)
+    assert np.median(final_ns) / 1e6 == pytest.approx(216, rel=0.01)
 
 
 @pytest.mark.parametrize("n", [40, pytest.param(200, marks=slow)])
