@@ -201,10 +201,10 @@ def _two_sided(watch: Watch, difference_ns: float, se_ns: float) -> str:
 
 
 def _predictions(watch: Watch, metrics: BlockMetrics, reached_ns: int) -> dict[str, Any]:
-    """From the delays alone or, where blocks travel from member to member, from how this run's blocks have spread."""
+    """From the delays alone or, where blocks take other ways or their size counts, from how this run's have spread."""
     network = watch.scenario.network
     interval_s = protocol_parameters(watch.scenario, watch.protocol).block_interval_s
-    if network.model == "internet" or network.dissemination in ("gossip", "shreds"):
+    if network.model in ("internet", "links") or network.dissemination in ("gossip", "shreds"):
         mean_ms = metrics.propagation()["mean_weighted_ms"]
         mean_s = None if mean_ms is None else mean_ms / 1e3
     else:

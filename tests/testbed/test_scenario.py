@@ -29,7 +29,7 @@ from testbed.schema import scenario_schema
 from testbed.tables import TableError, read_delays, read_rtts
 
 ROOT = Path(__file__).parents[2]
-SCENARIOS = sorted(ROOT.glob("scenarios/*.toml"))
+SCENARIOS = sorted(ROOT.glob("scenarios/**/*.toml"))
 
 TINY = {"committee": [{"on": "laboratory", "count": 4}], "network": {"model": "fixed", "delay_ms": 100}}
 SHELL = {"planes": 4, "satellites_per_plane": 5, "altitude_km": 600, "inclination_deg": 53}
