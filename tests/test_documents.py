@@ -53,14 +53,14 @@ def test_the_readme_shows_what_the_code_prints(name: str, text: Callable[[], str
 
 
 def test_the_readme_has_a_figure_for_each_benchmark() -> None:
-    """Whose figures change with the machine, so only their rows and limits are compared."""
+    """Whose figures change with the machine, so only their rows and limits are compared; a row that misses its limit
+    says so."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     block = readme.split("<!-- benchmarks:")[1].split("<!-- /benchmarks -->")[0].splitlines()[2:-1]
     assert len(block) == len(LIMITS)
     for limit, line in zip(LIMITS.values(), block, strict=True):
         measured = float(line.removeprefix(limit.work).split()[0].replace(",", ""))
-        assert line == limit.row(measured)
-        assert limit.met_by(measured)
+        assert line == limit.row(measured) + ("" if limit.met_by(measured) else "   MISSED")
 
 
 @pytest.mark.parametrize(("file", "text"), [("metrics.md", markdown), ("scenario.md", scenario_markdown)])
