@@ -57,7 +57,8 @@ DEFINITIONS = (
                 "undelivered",
                 "integer",
                 "",
-                "messages that were due at a running node and never came; later than all others in lateness_ms.",
+                "messages that were due at a node that ran from then on and never came; later than all others in "
+                "lateness_ms.",
             ),
             ("broker_outages_s", "array", "s", "when somebody had no broker: [begin, end] in emulated time."),
             ("node_deaths", "integer", "", "processes killed, by the scenario or otherwise."),

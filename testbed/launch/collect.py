@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import msgspec
@@ -91,16 +92,19 @@ def with_stops(events: Sequence[Told], replica: ReplicaId, stops_ns: Iterable[in
 
 
 class Arrivals(NamedTuple):
-    """How many messages were due by the end: at receivers that were up, and at receivers that were down."""
+    """Messages that were due by the end and that nobody counted."""
 
-    up: int
+    missing: int
+    """Due at nodes that were up from then to the end, and never handed over."""
     down: int
+    """Due at nodes that were down."""
 
 
 def arrivals(traces: Mapping[ReplicaId, Sequence[Told]], end_ns: int) -> Arrivals:
-    """What became of all that was sent; receivers that were down could not count it.
+    """What became of all that was sent, as far as its receivers could not tell.
 
-    What was due to a node between the last thing it wrote down and its death counts as neither.
+    A node that dies takes with it what came late, for the sender may have been dead itself, and what it had no time to
+    write down: only its last life can be held to all that was due in it.
     """
     directions = Directions(len(traces))
     due_ns: dict[int, list[int]] = {replica: [] for replica in traces}
@@ -111,29 +115,33 @@ def arrivals(traces: Mapping[ReplicaId, Sequence[Told]], end_ns: int) -> Arrival
                 targets = directions.targets(replica, envelope.to)
                 for target, due in zip(targets.tolist(), dues_ns.tolist(), strict=True):
                     due_ns[target].append(due)
-    up = down = 0
+    missing = down = 0
     for replica, events in traces.items():
         dues = np.array([due for due in due_ns[replica] if 0 <= due <= end_ns], dtype=np.int64)
-        up += len(dues)
-        for silent_ns, stopped_ns, until_ns in _windows_down(events, end_ns):
-            down += int(((stopped_ns <= dues) & (dues < until_ns)).sum())
-            up -= int(((min(silent_ns + 1, stopped_ns) <= dues) & (dues < until_ns)).sum())
-    return Arrivals(up, down)
+        began_ns = 0
+        for stopped_ns, began_ns in _windows_down(events, end_ns):
+            down += int(((stopped_ns <= dues) & (dues < began_ns)).sum())
+        handed = sum(len(event.details) for event in _last_life(events) if event.event == HANDED)
+        missing += max(0, int((dues >= began_ns).sum()) - handed)
+    return Arrivals(missing, down)
 
 
-def _windows_down(events: Sequence[Told], end_ns: int) -> Iterator[tuple[int, int, int]]:
-    """(the last thing it did, stopped, restarted) of each time that a node was down."""
-    last_ns = -1
-    down: tuple[int, int] | None = None
+def _windows_down(events: Sequence[Told], end_ns: int) -> Iterator[tuple[int, int]]:
+    """(stopped, restarted) of each time that a node was down; at the end it is as good as restarted."""
+    stopped_ns: int | None = None
     for event in events:
         if event.event == "stopped":
-            down = (last_ns, event.now_ns) if down is None else down
-        elif event.event == "restarted" and down is not None:
-            yield (*down, event.now_ns)
-            down = None
-        last_ns = event.now_ns
-    if down is not None:
-        yield (*down, end_ns + 1)
+            stopped_ns = event.now_ns if stopped_ns is None else stopped_ns
+        elif event.event == "restarted" and stopped_ns is not None:
+            yield stopped_ns, event.now_ns
+            stopped_ns = None
+    if stopped_ns is not None:
+        yield stopped_ns, end_ns + 1
+
+
+def _last_life(events: Sequence[Told]) -> Iterator[Told]:
+    """What a node did since it was started for the last time, latest first."""
+    return takewhile(lambda event: event.event not in ("stopped", "restarted"), reversed(events))
 
 
 def retell(traces: Mapping[ReplicaId, Sequence[Told]], trace: Trace) -> None:

@@ -106,7 +106,7 @@ def fold_nodes(sky: Sky, protocol: type[Replica], terms: Terms, gathered: Gather
             receiver_down=due.down,
             carried=carried_by_routes(watch.traffic),
             effects=fault_effects(sky.scenario, sky, account.affected, gathered.executed_ns),
-            more=_engine(sky, gathered, account, outages, lateness, max(0, due.up - lateness.count)),
+            more=_engine(sky, gathered, account, outages, lateness, due.missing),
             warnings=list(_late_starts(traces, gathered.windows_down)),
         ),
     )

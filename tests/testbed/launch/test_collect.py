@@ -229,6 +229,7 @@ def test_however_it_died_time_goes_on_and_every_new_start_follows_a_death(
 
 CRASHES = crashes((2, 0.7071, 0.9093), (3, 0.0, 0.1049), (3, 1.2037, None))
 """At instants at which nothing else happens."""
+END_NS = round(DURATION_S * 1e9)
 Run = tuple[Result, Spools, dict[ReplicaId, list[Told]]]
 
 
@@ -297,19 +298,39 @@ def due_at(traces: dict[ReplicaId, list[Told]], receiver: ReplicaId) -> list[int
     return due_ns
 
 
-def test_what_was_due_at_a_node_that_was_down_is_counted(run: Run) -> None:
-    """As the hosts of the virtual run counted it themselves."""
+def handing_over(trace: list[Told], due_ns: list[int]) -> list[Told]:
+    """A node's trace with what was handed over in each of its lives, written down as it died or ended."""
+    told: list[Told] = []
+    began_ns: int | None = 0
+    for event in [*trace, Told(END_NS + 1, "stopped", ())]:
+        if event.event == "stopped" and began_ns is not None:
+            handed = [0 for at_ns in due_ns if began_ns <= at_ns < event.now_ns]
+            told.append(Told(told[-1].now_ns if told else 0, HANDED, tuple(handed)))
+            began_ns = None
+        elif event.event == "restarted":
+            began_ns = event.now_ns
+        told.append(event)
+    return told[:-1]
+
+
+def but_one(trace: list[Told], handed: int) -> list[Told]:
+    """The trace as if one message of those handed over in some life had not been."""
+    at = [place for place, told in enumerate(trace) if told.event == HANDED][handed]
+    return [*trace[:at], trace[at]._replace(details=trace[at].details[1:]), *trace[at + 1 :]]
+
+
+def test_what_was_due_and_not_handed_over_is_counted(run: Run) -> None:
+    """At nodes that were down, as the hosts of the virtual run counted it themselves; at others there is none."""
     result, _, traces = run
-    end_ns = round(DURATION_S * 1e9)
-    up, down = arrivals(traces, end_ns)
-    assert down == result.report["network"]["drops"]["receiver_down"] > 5
-    # All others that were due by the end were handed over, but for those of which a dying node could not tell.
-    untold = 0
-    for trace in traces.values():
-        for last, event in pairwise(trace):
-            if event.event == "stopped":
-                untold += sum(last.now_ns < due_ns < event.now_ns for due_ns in due_at(traces, event.details[0]))
-    assert up == result.report["engine"]["deliveries"] - down - untold
+    handed = {replica: handing_over(trace, due_at(traces, replica)) for replica, trace in traces.items()}
+    down = result.report["network"]["drops"]["receiver_down"]
+    assert down > 5
+    assert arrivals(handed, END_NS) == Arrivals(missing=0, down=down)
+    for replica in map(ReplicaId, range(3)):
+        assert arrivals({**handed, replica: but_one(handed[replica], -1)}, END_NS) == Arrivals(missing=1, down=down)
+    # What was on its way to a node that died is not held against anybody; node 3 has no last life.
+    for dying, life_of_it in ((ReplicaId(2), 0), (ReplicaId(3), -1)):
+        assert arrivals({**handed, dying: but_one(handed[dying], life_of_it)}, END_NS) == Arrivals(0, down)
 
 
 def block(height: int) -> Block:
@@ -352,26 +373,33 @@ def test_how_late_things_were_is_nobodys_business_but_the_launchers() -> None:
     [
         # Up all the time: what is due by the end, and what is due never is not.
         ([], Arrivals(7, 0)),
+        ([(39, HANDED, 3)], Arrivals(4, 0)),
+        ([(20, HANDED, 3), (39, HANDED, 4)], Arrivals(0, 0)),
+        # Late for one life and early for another.
+        ([(39, HANDED, 9)], Arrivals(0, 0)),
         # A window holds its beginning and not its end; who is dead twice in a row is down once.
-        ([(9, "did"), (10, "stopped"), (12, "stopped"), (20, "restarted")], Arrivals(5, 2)),
-        # What was due between the last thing it did and its death is neither.
-        ([(9, "did"), (19, "stopped"), (20, "restarted")], Arrivals(5, 1)),
-        ([(8, "did"), (19, "stopped"), (20, "restarted")], Arrivals(4, 1)),
+        ([(9, "did"), (10, "stopped"), (12, "stopped"), (20, "restarted")], Arrivals(4, 2)),
+        ([(9, "did"), (10, "stopped"), (20, "restarted"), (39, HANDED, 3)], Arrivals(1, 2)),
+        # What was due before its death is not asked for, handed over or not.
+        ([(9, HANDED, 1), (19, "stopped"), (20, "restarted"), (39, HANDED, 3)], Arrivals(1, 1)),
+        ([(8, "did"), (19, "stopped"), (20, "restarted"), (39, HANDED, 4)], Arrivals(0, 1)),
         # Down for good, and twice.
-        ([(9, "did"), (10, "stopped"), (20, "restarted"), (25, "did"), (30, "stopped")], Arrivals(3, 4)),
+        ([(9, "did"), (10, "stopped"), (20, "restarted"), (25, "did"), (30, "stopped")], Arrivals(0, 4)),
         # Never there.
         ([(0, "stopped")], Arrivals(0, 7)),
         ([(0, "stopped"), (20, "restarted")], Arrivals(4, 3)),
     ],
 )
 def test_a_message_was_due_at_a_node_that_was_up_or_down_or_dying(
-    trace: list[tuple[int, str]], expected: Arrivals
+    trace: list[tuple[int, str] | tuple[int, str, int]], expected: Arrivals
 ) -> None:
     vote = Envelope(ReplicaId(0), Vote("vote", View(1), Height(1), BlockId(b"")), ReplicaId(1))
     dues_ns = [9, 10, 19, 20, 25, 30, 39, 40, -1]
     sent = [Told(1, "sent", (vote, np.array([due_ns]), 1)) for due_ns in dues_ns]
     one, other = ReplicaId(0), ReplicaId(1)
-    assert arrivals({one: sent, other: [Told(now_ns, event, (other,)) for now_ns, event in trace]}, 39) == expected
+    # Of what was handed over, how late it was: not at all.
+    told = [Told(now_ns, event, (0,) * sum(handed)) for now_ns, event, *handed in trace]
+    assert arrivals({one: sent, other: told}, 39) == expected
 
 
 def test_who_proposes_at_once_when_it_is_back_was_up_when_it_proposed() -> None:
@@ -389,7 +417,7 @@ def test_what_was_due_at_the_very_instant_of_a_death_is_counted_once() -> None:
     one, other = ReplicaId(0), ReplicaId(1)
     sent = [Told(1, "sent", (vote, np.array([10]), 1))]
     trace = [Told(10, "held", (other, GENESIS)), Told(10, "stopped", (other,)), Told(20, "restarted", (other,))]
-    assert sum(arrivals({one: sent, other: trace}, 39)) == 1
+    assert arrivals({one: sent, other: trace}, 39) == Arrivals(missing=0, down=1)
 
 
 def test_when_lateness_was_written_down_dates_nothing_else() -> None:
