@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow
 
 from testbed import Result, Scenario, simulate
 from testbed.scenario import make_scenario
@@ -59,7 +61,8 @@ EXPERIMENTS: Final = {
     "E4": Experiment("E4_N300_nocbr_600s_s10", 600, 1_000),
     "E6": Experiment("E1_N300_cbr_600s_s10", 15, 3_334),
     "E7": Experiment("E4_N300_nocbr_600s_s10", 15, 3_334),
-    "E1 released": Experiment("E1_N300_cbr_600s_s10", 600, 1_000, "until_sent"),
+    # Where the miners are moves a thousand blocks' ninth decile by 2 %, and the replay is near the gate.
+    "E1 released": Experiment("E1_N300_cbr_600s_s10", 600, 3_000, "until_sent"),
     "E4 released": Experiment("E4_N300_nocbr_600s_s10", 600, 1_000, "until_sent"),
 }
 
@@ -128,11 +131,16 @@ def scenario_of(experiment: Experiment, seed: int, folder: Path, blocks: int | N
 
 
 def spread_of(result: Result) -> dict[str, float]:
-    """Statistics in ms over final blocks that everybody has: pooled, and medians over blocks."""
+    """Statistics in ms over final blocks that everybody asked for: pooled, and medians over blocks.
+
+    Nobody in SimBlock asks for a block when its child has come (`simblock_tables.json`, relay), so that such a block is
+    never everybody's and its runs measured the others. They are the faster ones: at 15 s between blocks, every ninth is
+    overtaken somewhere, and with these the pooled median is 2 % higher.
+    """
     final = result.blocks["final"].to_numpy(zero_copy_only=False)
     proposed_ns = result.blocks["proposed_ns"].to_numpy()
     held_ns = result.arrivals["held_ns"].fill_null(-1).to_numpy().reshape(len(final), -1)
-    chosen = final & (held_ns >= 0).all(axis=1)
+    chosen = final & (held_ns >= 0).all(axis=1) & ~_overtaken(result.blocks, held_ns)
     delays_ms = np.sort((held_ns[chosen] - proposed_ns[chosen][:, None]) / 1e6, axis=1)
     n = delays_ms.shape[1]
     return {
@@ -141,6 +149,17 @@ def spread_of(result: Result) -> dict[str, float]:
         "mean": float(delays_ms.mean()),
         **{f"T{share}": float(np.median(delays_ms[:, math.ceil(n * share / 100) - 1])) for share in (90, 99, 100)},
     }
+
+
+def _overtaken(blocks: pyarrow.Table, held_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether somebody had a child of each block first: with us it waits for its parent, and both are held at once."""
+    row_of = {block: row for row, block in enumerate(blocks["block"].to_pylist())}
+    parent = np.array([row_of.get(block, -1) for block in blocks["parent"].to_pylist()])
+    child = np.flatnonzero(parent >= 0)
+    at_once = (held_ns[child] == held_ns[parent[child]]) & (held_ns[child] >= 0)
+    overtaken = np.zeros(len(parent), dtype=bool)
+    overtaken[parent[child[at_once.any(axis=1)]]] = True
+    return overtaken
 
 
 class Measured(NamedTuple):
