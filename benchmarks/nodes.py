@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from benchmarks.links import SHELL
 from testbed.launch.brokers import BROKERS, Broker
 from testbed.launch.options import Options
 from testbed.launch.run import simulate_on_nodes
@@ -56,16 +57,7 @@ def _engine(broker: Broker, n: int) -> dict[str, Any]:
         "duration_s": DURATION_S,
         "consensus": {"protocol": "hotstuff", "delta_ms": 250},
         "committee": [{"on": "s1", "count": n}],
-        "shell": [
-            {
-                "name": "s1",
-                "planes": 72,
-                "satellites_per_plane": 22,
-                "phasing": 1,
-                "altitude_km": 550,
-                "inclination_deg": 53.0,
-            }
-        ],
+        "shell": [SHELL],
         "mqtt": {"broker": broker.name},
     }
     scenario = make_scenario(tables)
