@@ -132,3 +132,15 @@ class PlanDelays:
             delay_ns[self._down, :] = FAR
             delay_ns[:, self._down] = FAR
         return delay_ns
+
+
+def by_way_of(others: Sequence[int], delays: Delays) -> Delays:
+    """The least delays where these replicas pass on what they have, and routes do not lead through them anyway."""
+
+    def least(times_ns: IntArray) -> IntArray:
+        delay_ns = delays(times_ns).copy()
+        for other in others:
+            np.minimum(delay_ns, delay_ns[:, other, None] + delay_ns[other], out=delay_ns)
+        return delay_ns
+
+    return least

@@ -16,7 +16,7 @@ from consensus.replica import Replica, Seat
 from consensus.types import Committee
 from network.channel import Propagation
 from network.plan import UNREACHABLE, IntArray, MatrixPlan, Snapshot
-from testbed.bounds import FAR, Delays, PlanDelays, all_to_all, chained, lockstep, rank
+from testbed.bounds import FAR, Delays, PlanDelays, all_to_all, by_way_of, chained, lockstep, rank
 from testbed.result import Result
 from testbed.scenario import Scenario, make_scenario
 from testbed.simulation import simulate
@@ -320,6 +320,24 @@ def test_who_comes_back_while_a_block_is_on_its_way_counts_for_the_bound() -> No
     result = run_matrix("pbft", delay_ns, 1.0, fault=fault)
     assert result.to_dict()["bound"]["check"].startswith("ok: ")
     assert result.to_dict()["bound"]["ratio_min"] >= 1
+
+
+def test_by_way_of_others_a_broadcast_may_be_there_sooner_than_directly() -> None:
+    """Of those who gossip, the bound is over the least delays with everybody as a relay, and reached."""
+    delay_ns = np.array([[0, 10, 90, 95], [10, 0, 10, 80], [90, 10, 0, 10], [95, 80, 10, 0]]) * MS
+    network = {"model": "fixed", "delay_ms": 1.0, "dissemination": "gossip", "gossip": {"push": 3, "lazy": 0}}
+    directly, passed_on = run_matrix("pbft", delay_ns, 1.0), run_matrix("pbft", delay_ns, 1.0, network=network)
+    bounds = [result.to_dict()["bound"] for result in (directly, passed_on)]
+    assert [bound["check"][:3] for bound in bounds] == ["ok:", "ok:"]
+    assert [bound["ratio_min"] for bound in bounds] == [1.0, 1.0]
+    assert bounds[1]["ratio"] == 1.0
+    assert bounds[1]["finality_ms"] < 0.5 * bounds[0]["finality_ms"]
+    delays = PlanDelays(MatrixPlan("abcd", delay_ns))
+    assert (by_way_of(range(4), delays)(np.zeros(4, np.int64)) == closed(delay_ns)).all()
+    # Who relays nothing, and whom nobody reaches, is no way round.
+    assert (by_way_of([], delays)(np.zeros(4, np.int64)) == delay_ns).all()
+    up = np.array([True, False, True, True])
+    assert by_way_of(range(4), PlanDelays(MatrixPlan("abcd", delay_ns), up))(np.zeros(4, np.int64)).max() == FAR
 
 
 # Frozen constellations
