@@ -35,6 +35,8 @@ def draw(protocol: str, seed: int, number: int) -> Tables:
     lottery = isinstance(facts.shape, Lottery)
     n = dice.choice(SIZES[facts.resilience])
     place, delta_ms = _orbit(dice, n) if dice.random() < 0.25 else _laboratory(dice, n)
+    if "shell" in place:
+        place["network"] |= _load(python_random(seed, f"fuzz/{protocol}/{number}/load"))
     consensus: Tables = {"protocol": protocol, "delta_ms": delta_ms}
     patience_s = delta_ms / 1e3 * (facts.timeout_deltas or 4)
     if lottery:
@@ -120,6 +122,24 @@ def _orbit(dice: random.Random, n: int) -> tuple[Tables, float]:
         ]
         tables["network"]["gsl_max_range_km"] = 4500
     return tables, ORBITS_MS
+
+
+def _load(dice: random.Random) -> Tables:
+    """Delays alone or links that carry load, and how broadcasts spread over them."""
+    if dice.random() < 0.6:
+        return {}
+    how = dice.choice(["unicast", "multicast", "flood", "gossip", "shreds"])
+    network: Tables = {
+        "model": "links",
+        "dissemination": how,
+        "isl_rate_gbps": dice.choice([0.1, 100]),
+        "vanished_links": dice.choice(["lose", "reroute"]),
+    }
+    if how == "gossip":
+        network["gossip"] = {"push": dice.randint(0, 4), "lazy": 16}
+    if how in ("unicast", "gossip"):
+        network["compact"] = {"enabled": dice.random() < 0.5, "misses": 0.5}
+    return network
 
 
 def _faulty(dice: random.Random, facts: ProtocolFacts, n: int) -> list[int]:

@@ -45,7 +45,8 @@ def test_together_they_try_everything(drawn: tuple[str, list[dict[str, Any]]]) -
     seen = Counter(fault.get("behaviour") for tables in scenarios for fault in tables["fault"])
     assert set(seen) - {None} == menu
     assert {"shell" in tables for tables in scenarios} == {True, False}
-    assert {tables["network"].get("model", "latency") for tables in scenarios} == {"latency", "fixed", "uniform"}
+    models = {tables["network"].get("model", "latency") for tables in scenarios}
+    assert models == {"latency", "links", "fixed", "uniform"}
     assert len({size(tables) for tables in scenarios}) >= 4
     assert {len(given_up(tables)) for tables in scenarios} >= {0, 1}
     assert sum("progress_after_s" in tables["expect"] for tables in scenarios) > MANY // 2
