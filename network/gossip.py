@@ -119,7 +119,7 @@ class Gossip:
         self._carriage = carriage
         self._bodies = bodies or carriage
         self._receivers = receivers
-        self._peers = [np.array(some, dtype=np.int64) for some in peers]
+        self._peers = peers
         self._rules = rules
         self._rng = rng
         self._validation_ns = validation_ns
@@ -150,18 +150,19 @@ class Gossip:
             return
         rumour, sender = copy
         rules, peers = self._rules, self._peers[me]
-        pushed = self._push(me, rumour, peers[peers != sender], now_ns) if rules.push else peers[:0]
+        if rules.push:
+            pushed = set(self._push(me, rumour, [peer for peer in peers if peer != sender], now_ns))
+            peers = [peer for peer in peers if peer not in pushed]
         if rules.lazy:
-            rest = peers if not len(pushed) else np.setdiff1d(peers, pushed, assume_unique=True)
-            self._announce(me, rumour, self._some(rest, rules.lazy), now_ns)
+            self._announce(me, rumour, self._some(peers, rules.lazy), now_ns)
         if rules.rounds > 1:
             self._clock.at(now_ns + rules.round_ns, self._push_again, (me, rumour, rules.rounds - 1))
 
-    def _push(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> IntArray:
+    def _push(self, me: int, rumour: Rumour, peers: Sequence[int], now_ns: int) -> Sequence[int]:
         chosen = self._some(peers, self._rules.push)
-        if len(chosen):
+        if chosen:
             self.account.bodies += len(chosen)
-            self._bodies.carry(me, chosen, rumour.size_bytes, (rumour, me), self._take_body, now_ns)
+            self._bodies.carry_few(me, chosen, rumour.size_bytes, (rumour, me), self._take_body, now_ns)
         return chosen
 
     def _push_again(self, push: tuple[int, Rumour, int], now_ns: int) -> None:
@@ -171,23 +172,19 @@ class Gossip:
         if rounds > 1:
             self._clock.at(now_ns + self._rules.round_ns, self._push_again, (me, rumour, rounds - 1))
 
-    def _announce(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> None:
+    def _announce(self, me: int, rumour: Rumour, peers: Sequence[int], now_ns: int) -> None:
         self.account.announcements += len(peers)
         if self._spare:
             deaf = rumour.have if self._rules.retry_ns else rumour.asked
-            listening = [peer for peer in peers.tolist() if not deaf[peer]]
-            if len(listening) < len(peers):
-                peers = np.array(listening, dtype=np.int64) if listening else peers[:0]
-        if len(peers):
+            peers = [peer for peer in peers if not deaf[peer]]
+        if peers:
             beat_ns = self._rules.heartbeat_ns
             at_ns = -(-now_ns // beat_ns) * beat_ns if beat_ns else now_ns
             size_bytes = self._rules.announcement_bytes
-            self._carriage.carry(me, peers, size_bytes, (rumour, me), self._take_announcement, at_ns)
+            self._carriage.carry_few(me, peers, size_bytes, (rumour, me), self._take_announcement, at_ns)
 
-    def _some(self, peers: IntArray, count: int) -> IntArray:
-        if count >= len(peers):
-            return peers
-        return peers[sorted(self._rng.sample(range(len(peers)), count))]
+    def _some(self, peers: Sequence[int], count: int) -> Sequence[int]:
+        return peers if count >= len(peers) else sorted(self._rng.sample(peers, count))
 
     # What arrives
 
@@ -227,7 +224,7 @@ class Gossip:
 
     def _ask(self, me: int, rumour: Rumour, whom: int, now_ns: int) -> None:
         self.account.requests += 1
-        self._carriage.carry_one(me, whom, self._rules.request_bytes, (rumour, me), self._take_request, now_ns)
+        self._carriage.carry_few(me, (whom,), self._rules.request_bytes, (rumour, me), self._take_request, now_ns)
         if self._rules.retry_ns:
             self._clock.at(now_ns + self._rules.retry_ns, self._ask_again, (me, rumour))
 
@@ -244,4 +241,4 @@ class Gossip:
         rumour, asker = copy
         if self._up(me):
             self.account.bodies += 1
-            self._bodies.carry_one(me, asker, rumour.size_bytes, (rumour, me), self._take_body, now_ns)
+            self._bodies.carry_few(me, (asker,), rumour.size_bytes, (rumour, me), self._take_body, now_ns)
