@@ -72,17 +72,14 @@ class Compact:
         rules = self._rules
         if not left_out_bytes or rules[source] is None:
             return self._carriage.carry_few(source, targets, size_bytes, parcel, actions, now_ns)
-        able = [target for target in targets if rules[target] is not None]
-        letter = source, left_out_bytes, parcel, actions
-        due_ns = self._carriage.carry_few(source, able, compact_bytes, letter, self._take_header, now_ns)
-        due_ns = [UNDER_WAY if some_ns >= 0 else some_ns for some_ns in due_ns]
-        if len(able) == len(targets):
-            return due_ns
-        unable = [target for target in targets if rules[target] is None]
-        both_ns = dict(zip(able, due_ns, strict=True))
-        due_ns = self._carriage.carry_few(source, unable, size_bytes, parcel, actions, now_ns)
-        both_ns.update(zip(unable, due_ns, strict=True))
-        return [both_ns[target] for target in targets]
+        letter, due_ns = (source, left_out_bytes, parcel, actions), []
+        for target in targets:
+            if rules[target] is None:
+                due_ns += self._carriage.carry_few(source, (target,), size_bytes, parcel, actions, now_ns)
+            else:
+                (at_ns,) = self._carriage.carry_few(source, (target,), compact_bytes, letter, self._take_header, now_ns)
+                due_ns.append(UNDER_WAY if at_ns >= 0 else at_ns)
+        return due_ns
 
     def size_bytes(self, source: int, parcel: Any, size_bytes: int) -> int:
         """What a message weighs when a member sends it to those that take it compactly."""
@@ -92,7 +89,7 @@ class Compact:
         source, _, parcel, actions = letter
         rules = self._rules[me]
         assert rules is not None, "only who has rules is sent compact messages"
-        if not self._up(me) or self._rng.random() >= rules.misses:
+        if self._rng.random() >= rules.misses or not self._up(me):
             actions[me](parcel, now_ns)
         else:
             question = me, letter

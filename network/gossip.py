@@ -146,8 +146,6 @@ class Gossip:
 
     def _pass_on(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         """Push and announce; the second of `copy` is who it came from."""
-        if not self._up(me):
-            return
         rumour, sender = copy
         rules, peers = self._rules, self._peers[me]
         if rules.push:
@@ -209,8 +207,12 @@ class Gossip:
         if valid_ns is None:
             return
         if valid_ns > now_ns:
-            self._clock.at(valid_ns, partial(self._pass_on, me), copy)
+            self._clock.at(valid_ns, partial(self._pass_on_later, me), copy)
         else:
+            self._pass_on(me, copy, now_ns)
+
+    def _pass_on_later(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
+        if self._up(me):
             self._pass_on(me, copy, now_ns)
 
     def _on_announcement(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
