@@ -5,6 +5,7 @@ How a broadcast spreads is decided above (`dissemination`); what befalls a singl
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -76,9 +77,20 @@ class Direct:
         return due_ns
 
     def carry_few(
-        self, source: int, targets: Sequence[int], size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+        self,
+        source: int,
+        targets: Sequence[int],
+        size_bytes: int,
+        parcel: Any,
+        actions: Sequence[Action],
+        now_ns: int,
+        first_ns: array[int] | None = None,
     ) -> list[int]:
-        """See `Carriage.carry_few`."""
+        """See `Carriage.carry_few`.
+
+        `first_ns`, if given, says when each member gets the first of several copies, and is kept up to date: what
+        comes later counts as delivered and is not handed over.
+        """
         due_ns = self._due_ns_of_few(source, targets, size_bytes, now_ns)
         self.copies += len(targets)
         meter = self._meter
@@ -90,6 +102,11 @@ class Direct:
             if at_ns >= 0:
                 if meter is not None:
                     meter.came[target] += size_bytes
+                if first_ns is not None:
+                    if at_ns >= first_ns[target]:
+                        self._clock.delivered += 1
+                        continue
+                    first_ns[target] = at_ns
                 self._clock.schedule_one(at_ns, actions[target], parcel)
         return due_ns
 

@@ -11,15 +11,16 @@ arXiv 2007.02754; Decker and Wattenhofer, IEEE P2P 2013, section III.
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import networkx as nx
 import numpy as np
 
-from network.carriage import UNDER_WAY, Carriage
+from network.carriage import UNDER_WAY, Carriage, Direct
 from network.clock import VirtualClock
 from network.plan import IntArray
 
@@ -27,6 +28,7 @@ Receiver = Callable[[Any, int], int | None]
 """`receive(parcel, due_ns)` hands over; returns when it has been found valid and may be passed on, None for never."""
 Peers = Sequence[Sequence[int]]
 """Each member's peers, ascending."""
+FAR_NS: Final = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def regular_peers(count: int, degree: int, seed: int) -> Peers:
 class Rumour:
     """A message that spreads, and who has it, has been asked for it, or could be asked."""
 
-    __slots__ = ("announced_by", "asked", "have", "parcel", "size_bytes")
+    __slots__ = ("announced_by", "asked", "have", "parcel", "size_bytes", "told_ns")
 
     def __init__(self, parcel: Any, size_bytes: int, members: int) -> None:
         self.parcel = parcel
@@ -77,6 +79,8 @@ class Rumour:
         self.have = bytearray(members)
         self.asked = bytearray(members)
         self.announced_by: dict[int, list[int]] = {}
+        self.told_ns = array("q", (FAR_NS,)) * members
+        """When each is told first, where the others are spared."""
 
 
 @dataclass
@@ -106,13 +110,14 @@ class Gossip:
         bodies: Carriage | None = None,
         validation_ns: int = 0,
         up: Callable[[int], bool] = lambda member: True,
-        spare: bool = False,
+        spare: Direct | None = None,
     ) -> None:
         """`bodies` carries whole messages, if not as `carriage` does. `up` says whether a member is running: one that
         is not neither asks nor answers.
 
-        With `spare` announcements that would not be heeded are counted but not carried: for carriages on which they
-        are in nobody's way. That is most of them.
+        A carriage on which announcements are in nobody's way, and members that are always up, may be given as `spare`:
+        it takes the announcements in `carriage`'s place. Those that would not be heeded are then counted but not
+        carried, and those that another one forestalls not handed over. That is most of them.
         """
         self.account = GossipAccount()
         self._clock = clock
@@ -172,14 +177,15 @@ class Gossip:
 
     def _announce(self, me: int, rumour: Rumour, peers: Sequence[int], now_ns: int) -> None:
         self.account.announcements += len(peers)
-        if self._spare:
-            deaf = rumour.have if self._rules.retry_ns else rumour.asked
-            peers = [peer for peer in peers if not deaf[peer]]
+        rules, copy, take = self._rules, (rumour, me), self._take_announcement
+        at_ns = -(-now_ns // rules.heartbeat_ns) * rules.heartbeat_ns if rules.heartbeat_ns else now_ns
+        if self._spare is None:
+            self._carriage.carry_few(me, peers, rules.announcement_bytes, copy, take, at_ns)
+            return
+        deaf, first_ns = (rumour.have, None) if rules.retry_ns else (rumour.asked, rumour.told_ns)
+        peers = [peer for peer in peers if not deaf[peer]]
         if peers:
-            beat_ns = self._rules.heartbeat_ns
-            at_ns = -(-now_ns // beat_ns) * beat_ns if beat_ns else now_ns
-            size_bytes = self._rules.announcement_bytes
-            self._carriage.carry_few(me, peers, size_bytes, (rumour, me), self._take_announcement, at_ns)
+            self._spare.carry_few(me, peers, rules.announcement_bytes, copy, take, at_ns, first_ns)
 
     def _some(self, peers: Sequence[int], count: int) -> Sequence[int]:
         return peers if count >= len(peers) else sorted(self._rng.sample(peers, count))

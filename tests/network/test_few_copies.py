@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from network.carriage import Direct
 from network.channel import Drop
 from network.clock import VirtualClock
+from network.gossip import FAR_NS
 from network.plan import IntArray
 
 DELAYS_NS = {1: 30, 2: int(Drop.LOSS), 3: 10, 4: 30}
@@ -61,3 +63,23 @@ def test_nobody_to_send_to_is_nothing_to_send() -> None:
     clock = VirtualClock()
     assert not len(Direct(clock, Listed()).carry(0, np.zeros(0, dtype=np.int64), 100, "news", [], 0))
     assert not list(clock.pending())
+
+
+def test_a_copy_that_another_one_forestalls_counts_but_is_not_handed_over() -> None:
+    """Each member is told once, whoever tells it first, and no copy is missing from the books."""
+    clock, arrived = VirtualClock(), []
+    delays_ns = iter([(30, 20, Drop.LOSS), (10, 20, 50), (40, 5, 40)])
+
+    class Thrice:
+        def carry(self, source: int, targets: IntArray, size_bytes: int, now_ns: int) -> IntArray:
+            return np.array(next(delays_ns), dtype=np.int64)
+
+    actions = [lambda parcel, now_ns, member=member: arrived.append((now_ns, member, parcel)) for member in range(3)]
+    carriage = Direct(clock, Thrice())
+    first_ns = array("q", (FAR_NS,)) * 3
+    for source in range(3):
+        carriage.carry_few(source, range(3), 100, source, actions, 0, first_ns)
+    assert first_ns.tolist() == [10, 5, 40]
+    clock.run(1_000, 100)
+    assert arrived == [(5, 1, 2), (10, 0, 1), (20, 1, 0), (30, 0, 0), (40, 2, 2), (50, 2, 1)]
+    assert (carriage.copies, clock.delivered) == (9, 8)
