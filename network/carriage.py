@@ -5,7 +5,6 @@ How a broadcast spreads is decided above (`dissemination`); what befalls a singl
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -84,7 +83,7 @@ class Direct:
         parcel: Any,
         actions: Sequence[Action],
         now_ns: int,
-        first_ns: array[int] | None = None,
+        first_ns: list[int] | None = None,
     ) -> list[int]:
         """See `Carriage.carry_few`.
 
@@ -98,8 +97,9 @@ class Direct:
             meter.send(source, size_bytes * len(targets), now_ns)
         if self._count is not None:
             self._count(source, np.array(targets, np.int64), np.array(due_ns, np.int64), size_bytes, now_ns)
-        for target, at_ns in zip(targets, due_ns, strict=True):
+        for number, at_ns in enumerate(due_ns):
             if at_ns >= 0:
+                target = targets[number]
                 if meter is not None:
                     meter.came[target] += size_bytes
                 if first_ns is not None:

@@ -11,7 +11,6 @@ arXiv 2007.02754; Decker and Wattenhofer, IEEE P2P 2013, section III.
 from __future__ import annotations
 
 import random
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ Receiver = Callable[[Any, int], int | None]
 Peers = Sequence[Sequence[int]]
 """Each member's peers, ascending."""
 FAR_NS: Final = 2**63 - 1
+"""Later than anything."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class Rumour:
     def __init__(self, parcel: Any, size_bytes: int, members: int) -> None:
         self.parcel = parcel
         self.size_bytes = size_bytes
-        self.have = bytearray(members)
-        self.asked = bytearray(members)
+        self.have = [False] * members
+        self.asked = [False] * members
         self.announced_by: dict[int, list[int]] = {}
-        self.told_ns = array("q", (FAR_NS,)) * members
+        self.told_ns = [FAR_NS] * members
         """When each is told first, where the others are spared."""
 
 
@@ -138,7 +138,7 @@ class Gossip:
     def spread(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `network.dissemination.Dissemination.spread`."""
         rumour = Rumour(parcel, size_bytes, len(self._receivers))
-        rumour.have[source] = rumour.asked[source] = 1
+        rumour.have[source] = rumour.asked[source] = True
         self.account.rumours += 1
         self._pass_on(source, (rumour, source), now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
@@ -201,7 +201,7 @@ class Gossip:
             # Lost on it, though not for ever: its host counts this copy, and another may find it running.
             self._receivers[me](rumour.parcel, now_ns)
             return
-        rumour.have[me] = rumour.asked[me] = 1
+        rumour.have[me] = rumour.asked[me] = True
         rumour.announced_by.pop(me, None)
         if self._validation_ns:
             self._clock.at(now_ns + self._validation_ns, partial(self._accept, me), copy)
@@ -225,7 +225,7 @@ class Gossip:
         rumour, sender = copy
         if not rumour.asked[me]:
             if self._up(me):
-                rumour.asked[me] = 1
+                rumour.asked[me] = True
                 self._ask(me, rumour, sender, now_ns)
         elif self._rules.retry_ns and not rumour.have[me] and self._up(me):
             rumour.announced_by.setdefault(me, []).append(sender)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,10 +75,10 @@ def test_a_copy_that_another_one_forestalls_counts_but_is_not_handed_over() -> N
 
     actions = [lambda parcel, now_ns, member=member: arrived.append((now_ns, member, parcel)) for member in range(3)]
     carriage = Direct(clock, Thrice())
-    first_ns = array("q", (FAR_NS,)) * 3
+    first_ns = [FAR_NS] * 3
     for source in range(3):
         carriage.carry_few(source, range(3), 100, source, actions, 0, first_ns)
-    assert first_ns.tolist() == [10, 5, 40]
+    assert first_ns == [10, 5, 40]
     clock.run(1_000, 100)
     assert arrived == [(5, 1, 2), (10, 0, 1), (20, 1, 0), (30, 0, 0), (40, 2, 2), (50, 2, 1)]
     assert (carriage.copies, clock.delivered) == (9, 8)
