@@ -40,10 +40,12 @@ class BlockTree:
             raise KeyError(f"the parent of height {block.height} is not held")
         return parent
 
-    def insert(self, block: Block) -> None:
-        """Add a block whose parent is held."""
-        self.parent(block)
+    def insert(self, block: Block) -> bool:
+        """Add a block; False if its parent is not held, or if it is itself."""
+        if self.get(block.parent, Height(block.height - 1)) is None or self.get(block.id, block.height) is not None:
+            return False
         self._open[block.id] = block
+        return True
 
     def ancestors(self, block: Block, above: int) -> Iterator[Block]:
         """`block`, its parent and so on down, as long as they are higher than `above`."""

@@ -76,8 +76,7 @@ class ChainReplica(Replica):
     def recover_tree(self, recovered: Recovered) -> None:
         """Rebuild the tree, and what of it was final, from what was persisted."""
         for block in sorted(blocks_in(recovered), key=lambda block: block.height):
-            if self.tree.get(block.parent, Height(block.height - 1)) is not None:
-                self.tree.insert(block)
+            self.tree.insert(block)
         mark = recovered.get("final")
         final = self.tree.get(mark.block, mark.height) if mark else None
         if final:
@@ -101,11 +100,9 @@ class ChainReplica(Replica):
         while pending:
             block = pending.pop()
             awaited = self._missing.pop(block.id, None) or self._orphans.pop(block.id, None)
-            parent = self.tree.get(block.parent, Height(block.height - 1))
-            if parent is None or self.tree.get(block.id, block.height) is not None:
+            if not self.tree.insert(block):
                 # A child that lies about its height has no parent there.
                 continue
-            self.tree.insert(block)
             self.emit(Persist(block.id, block), Held(block))
             if awaited is not None:
                 self._ready.extend(awaited.messages)

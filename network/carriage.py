@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from network.channel import Channel, single
+from network.channel import Channel, few
 from network.clock import Action, VirtualClock
 from network.fabric import Fabric
 from network.meter import Meter
@@ -35,10 +35,10 @@ class Carriage(Protocol):
         Returns int64[targets]: due times, a `Drop` where a copy is lost at once, `UNDER_WAY` where time will tell.
         """
 
-    def carry_one(
-        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
-    ) -> int:
-        """The same for a single target, which costs less than an array of one."""
+    def carry_few(
+        self, source: int, targets: Sequence[int], size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> list[int]:
+        """The same for so few targets that arrays of them would cost more than they save."""
 
 
 class Direct:
@@ -52,7 +52,7 @@ class Direct:
         self._meter = meter
         self._clock = clock
         self._channel = channel
-        self._due_one = single(channel)
+        self._due_ns_of_few = few(channel)
         self._count = count
 
     def carry(
@@ -75,19 +75,39 @@ class Direct:
         self._clock.schedule(times_ns, [actions[target] for target in targets[order].tolist()], parcel)
         return due_ns
 
-    def carry_one(
-        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
-    ) -> int:
-        """See `Carriage.carry_one`."""
-        due_ns = self._due_one(source, target, size_bytes, now_ns)
-        self.copies += 1
-        if self._meter is not None:
-            self._meter.send(source, size_bytes, now_ns)
-            self._meter.came[target] += size_bytes * (due_ns >= 0)
+    def carry_few(
+        self,
+        source: int,
+        targets: Sequence[int],
+        size_bytes: int,
+        parcel: Any,
+        actions: Sequence[Action],
+        now_ns: int,
+        first_ns: list[int] | None = None,
+    ) -> list[int]:
+        """See `Carriage.carry_few`.
+
+        `first_ns`, if given, says when each member gets the first of several copies, and is kept up to date: what
+        comes later counts as delivered and is not handed over.
+        """
+        due_ns = self._due_ns_of_few(source, targets, size_bytes, now_ns)
+        self.copies += len(targets)
+        meter = self._meter
+        if meter is not None:
+            meter.send(source, size_bytes * len(targets), now_ns)
         if self._count is not None:
-            self._count(source, np.array((target,), np.int64), np.array((due_ns,), np.int64), size_bytes, now_ns)
-        if due_ns >= 0:
-            self._clock.schedule((due_ns,), (actions[target],), parcel)
+            self._count(source, np.array(targets, np.int64), np.array(due_ns, np.int64), size_bytes, now_ns)
+        for number, at_ns in enumerate(due_ns):
+            if at_ns >= 0:
+                target = targets[number]
+                if meter is not None:
+                    meter.came[target] += size_bytes
+                if first_ns is not None:
+                    if at_ns >= first_ns[target]:
+                        self._clock.delivered += 1
+                        continue
+                    first_ns[target] = at_ns
+                self._clock.schedule_one(at_ns, actions[target], parcel)
         return due_ns
 
 
@@ -110,11 +130,14 @@ class HopByHop:
             self._fabric.when(enter_ns, self._enter, (source, some.tolist(), size_bytes, parcel, actions))
         return entered(enters_ns)
 
-    def carry_one(
-        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
-    ) -> int:
-        """See `Carriage.carry_one`."""
-        return self.carry(source, np.array((target,), np.int64), size_bytes, parcel, actions, now_ns).item()
+    def carry_few(
+        self, source: int, targets: Sequence[int], size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> list[int]:
+        """See `Carriage.carry_few`."""
+        due_ns: list[int] = self.carry(
+            source, np.array(targets, np.int64), size_bytes, parcel, actions, now_ns
+        ).tolist()
+        return due_ns
 
     def _enter(self, copies: tuple[int, list[int], int, Any, Sequence[Action]], now_ns: int) -> None:
         source, targets, size_bytes, parcel, actions = copies

@@ -6,7 +6,7 @@ one-way delay (propagation, processing, transmission; queueing comes with the `l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -34,14 +34,19 @@ class Channel(Protocol):
         """Due times, int64[targets], of one message that leaves member `source` at `now_ns`; a `Drop` where none."""
 
 
-def single(channel: Channel) -> Callable[[int, int, int, int], int]:
-    """`due(source, target, size_bytes, now_ns)` of one passage: the channel's own `carry_one`, if it has one."""
-    quick: Callable[[int, int, int, int], int] | None = getattr(channel, "carry_one", None)
+Few = Callable[[int, Sequence[int], int, int], list[int]]
+"""`few(source, targets, size_bytes, now_ns)`: due times of one message, as `Channel.carry` gives them."""
+
+
+def few(channel: Channel) -> Few:
+    """How a channel answers for a few targets: its own `carry_few`, if it has one."""
+    quick: Few | None = getattr(channel, "carry_few", None)
     if quick is not None:
         return quick
 
-    def due_ns(source: int, target: int, size_bytes: int, now_ns: int) -> int:
-        return channel.carry(source, np.array((target,), np.int64), size_bytes, now_ns).item()
+    def due_ns(source: int, targets: Sequence[int], size_bytes: int, now_ns: int) -> list[int]:
+        found: list[int] = channel.carry(source, np.array(targets, np.int64), size_bytes, now_ns).tolist()
+        return found
 
     return due_ns
 

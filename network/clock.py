@@ -56,8 +56,9 @@ class VirtualClock:
         self.delivered = 0
         """Parcels delivered; alarms (`at`) are not counted."""
         self._serial = 0
-        # An alarm is (due, serial, action, parcel), a flight (due, serial, None, flight).
-        self._heap: list[tuple[int, int, Action | None, Any]] = []
+        # An alarm is (due, serial, action, parcel, 0), a parcel alone (due, serial, action, parcel, 1), and a flight
+        # (due, serial, None, flight, 1): each ends with how many parcels are delivered when it is due.
+        self._heap: list[tuple[int, int, Action | None, Any, int]] = []
         self._stopped = False
 
     def schedule(self, times_ns: Sequence[int], actions: Sequence[Action], parcel: Any) -> None:
@@ -70,25 +71,32 @@ class VirtualClock:
         if times_ns[0] < self.now_ns:
             raise ValueError(f"scheduled at {times_ns[0]} ns, but it is already {self.now_ns} ns")
         self._serial += 1
-        heappush(self._heap, (times_ns[0], self._serial, None, Flight(times_ns, actions, parcel)))
+        heappush(self._heap, (times_ns[0], self._serial, None, Flight(times_ns, actions, parcel), 1))
+
+    def schedule_one(self, due_ns: int, action: Action, parcel: Any) -> None:
+        """The same for a parcel that flies alone, which costs less than a flight of one."""
+        if due_ns < self.now_ns:
+            raise ValueError(f"scheduled at {due_ns} ns, but it is already {self.now_ns} ns")
+        self._serial += 1
+        heappush(self._heap, (due_ns, self._serial, action, parcel, 1))
 
     def at(self, due_ns: int, action: Action, parcel: Any = None) -> None:
         """Call `action(parcel, due_ns)` at one time: an alarm, which is no delivery."""
         if due_ns < self.now_ns:
             raise ValueError(f"scheduled at {due_ns} ns, but it is already {self.now_ns} ns")
         self._serial += 1
-        heappush(self._heap, (due_ns, self._serial, action, parcel))
+        heappush(self._heap, (due_ns, self._serial, action, parcel, 0))
 
     def before(self, due_ns: int, action: Action) -> None:
         """Call `action(None, due_ns)` at one time, before all else that happens then."""
         if due_ns < self.now_ns:
             raise ValueError(f"scheduled at {due_ns} ns, but it is already {self.now_ns} ns")
         self._serial += 1
-        heappush(self._heap, (due_ns, -self._serial, action, None))
+        heappush(self._heap, (due_ns, -self._serial, action, None, 0))
 
     def pending(self) -> Iterator[tuple[Action, Any]]:
         """What has been scheduled and not happened yet, with its parcel; in the order in which alarms are due."""
-        for _, _, action, parcel in sorted(self._heap):
+        for _, _, action, parcel, _ in sorted(self._heap):
             if action is not None:
                 yield action, parcel
             else:
@@ -98,7 +106,9 @@ class VirtualClock:
     @property
     def flying(self) -> int:
         """Parcels that have been scheduled and not delivered yet; no alarms."""
-        return sum(parcel.count - parcel.index for _, _, action, parcel in self._heap if action is None)
+        return sum(
+            alone if action is not None else parcel.count - parcel.index for _, _, action, parcel, alone in self._heap
+        )
 
     def stop(self) -> None:
         """Make the current `run` return after the event it is in; callable from a signal handler."""
@@ -112,13 +122,14 @@ class VirtualClock:
         heap = self._heap
         budget = at_most
         while heap and budget and not self._stopped:
-            due_ns, serial, action, parcel = heap[0]
+            due_ns, serial, action, parcel, delivers = heap[0]
             if due_ns > until_ns:
                 break
             self.now_ns = due_ns
             budget -= 1
             if action is not None:
                 heappop(heap)
+                self.delivered += delivers
                 action(parcel, due_ns)
                 continue
             flight = parcel
@@ -126,7 +137,7 @@ class VirtualClock:
             following = index + 1
             if following < flight.count:
                 flight.index = following
-                heapreplace(heap, (flight.times_ns[following], serial, None, flight))
+                heapreplace(heap, (flight.times_ns[following], serial, None, flight, 1))
             else:
                 heappop(heap)
             self.delivered += 1

@@ -53,7 +53,6 @@ class Compact:
         self._sizes = sizes
         self._rules = rules
         self._rng = rng
-        self._able = np.array([rule is not None for rule in rules], dtype=np.bool_)
         members = range(len(rules))
         self._take_header = [partial(self._on_header, member) for member in members]
         self._take_request = [partial(self._on_request, member) for member in members]
@@ -62,30 +61,25 @@ class Compact:
         self, source: int, targets: IntArray, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
     ) -> IntArray:
         """See `Carriage.carry`; what arrives compactly can still lack something, so only losses are known at once."""
-        compact_bytes, left_out_bytes = self._sizes(parcel, size_bytes)
-        if not left_out_bytes or self._rules[source] is None:
-            return self._carriage.carry(source, targets, size_bytes, parcel, actions, now_ns)
-        letter = source, left_out_bytes, parcel, actions
-        able = self._able[targets]
-        due_ns = self._carriage.carry(source, targets[able], compact_bytes, letter, self._take_header, now_ns)
-        due_ns = np.where(due_ns >= 0, UNDER_WAY, due_ns)
-        if len(due_ns) == len(targets):
-            return due_ns
-        both_ns = np.empty(len(targets), dtype=np.int64)
-        both_ns[able] = due_ns
-        both_ns[~able] = self._carriage.carry(source, targets[~able], size_bytes, parcel, actions, now_ns)
-        return both_ns
+        some = targets.tolist()
+        return np.array(self.carry_few(source, some, size_bytes, parcel, actions, now_ns), dtype=np.int64)
 
-    def carry_one(
-        self, source: int, target: int, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
-    ) -> int:
-        """See `Carriage.carry_one`."""
+    def carry_few(
+        self, source: int, targets: Sequence[int], size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int
+    ) -> list[int]:
+        """See `Carriage.carry_few`."""
         compact_bytes, left_out_bytes = self._sizes(parcel, size_bytes)
-        if not left_out_bytes or self._rules[source] is None or self._rules[target] is None:
-            return self._carriage.carry_one(source, target, size_bytes, parcel, actions, now_ns)
-        letter = source, left_out_bytes, parcel, actions
-        due_ns = self._carriage.carry_one(source, target, compact_bytes, letter, self._take_header, now_ns)
-        return UNDER_WAY if due_ns >= 0 else due_ns
+        rules = self._rules
+        if not left_out_bytes or rules[source] is None:
+            return self._carriage.carry_few(source, targets, size_bytes, parcel, actions, now_ns)
+        letter, due_ns = (source, left_out_bytes, parcel, actions), []
+        for target in targets:
+            if rules[target] is None:
+                due_ns += self._carriage.carry_few(source, (target,), size_bytes, parcel, actions, now_ns)
+            else:
+                (at_ns,) = self._carriage.carry_few(source, (target,), compact_bytes, letter, self._take_header, now_ns)
+                due_ns.append(UNDER_WAY if at_ns >= 0 else at_ns)
+        return due_ns
 
     def size_bytes(self, source: int, parcel: Any, size_bytes: int) -> int:
         """What a message weighs when a member sends it to those that take it compactly."""
@@ -95,11 +89,11 @@ class Compact:
         source, _, parcel, actions = letter
         rules = self._rules[me]
         assert rules is not None, "only who has rules is sent compact messages"
-        if not self._up(me) or self._rng.random() >= rules.misses:
+        if self._rng.random() >= rules.misses or not self._up(me):
             actions[me](parcel, now_ns)
         else:
             question = me, letter
-            self._carriage.carry_one(me, source, rules.request_bytes, question, self._take_request, now_ns)
+            self._carriage.carry_few(me, (source,), rules.request_bytes, question, self._take_request, now_ns)
 
     def _on_request(self, me: int, question: tuple[int, tuple[int, int, Any, Sequence[Action]]], now_ns: int) -> None:
         asker, (_, left_out_bytes, parcel, actions) = question
@@ -108,4 +102,4 @@ class Compact:
         rules = self._rules[asker]
         assert rules is not None, "only who has rules lacks anything"
         size_bytes = round(left_out_bytes * self._rng.choice(rules.missing))
-        self._carriage.carry_one(me, asker, size_bytes, parcel, actions, now_ns)
+        self._carriage.carry_few(me, (asker,), size_bytes, parcel, actions, now_ns)

@@ -14,12 +14,12 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import networkx as nx
 import numpy as np
 
-from network.carriage import UNDER_WAY, Carriage
+from network.carriage import UNDER_WAY, Carriage, Direct
 from network.clock import VirtualClock
 from network.plan import IntArray
 
@@ -27,6 +27,8 @@ Receiver = Callable[[Any, int], int | None]
 """`receive(parcel, due_ns)` hands over; returns when it has been found valid and may be passed on, None for never."""
 Peers = Sequence[Sequence[int]]
 """Each member's peers, ascending."""
+FAR_NS: Final = 2**63 - 1
+"""Later than anything."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,16 @@ def regular_peers(count: int, degree: int, seed: int) -> Peers:
 class Rumour:
     """A message that spreads, and who has it, has been asked for it, or could be asked."""
 
-    __slots__ = ("announced_by", "asked", "have", "parcel", "size_bytes")
+    __slots__ = ("announced_by", "asked", "have", "parcel", "size_bytes", "told_ns")
 
     def __init__(self, parcel: Any, size_bytes: int, members: int) -> None:
         self.parcel = parcel
         self.size_bytes = size_bytes
-        self.have = bytearray(members)
-        self.asked = bytearray(members)
+        self.have = [False] * members
+        self.asked = [False] * members
         self.announced_by: dict[int, list[int]] = {}
+        self.told_ns = [FAR_NS] * members
+        """When each is told first, where the others are spared."""
 
 
 @dataclass
@@ -106,20 +110,21 @@ class Gossip:
         bodies: Carriage | None = None,
         validation_ns: int = 0,
         up: Callable[[int], bool] = lambda member: True,
-        spare: bool = False,
+        spare: Direct | None = None,
     ) -> None:
         """`bodies` carries whole messages, if not as `carriage` does. `up` says whether a member is running: one that
         is not neither asks nor answers.
 
-        With `spare` announcements that would not be heeded are counted but not carried: for carriages on which they
-        are in nobody's way. That is most of them.
+        A carriage on which announcements are in nobody's way, and members that are always up, may be given as `spare`:
+        it takes the announcements in `carriage`'s place. Those that would not be heeded are then counted but not
+        carried, and those that another one forestalls not handed over. That is most of them.
         """
         self.account = GossipAccount()
         self._clock = clock
         self._carriage = carriage
         self._bodies = bodies or carriage
         self._receivers = receivers
-        self._peers = [np.array(some, dtype=np.int64) for some in peers]
+        self._peers = peers
         self._rules = rules
         self._rng = rng
         self._validation_ns = validation_ns
@@ -133,7 +138,7 @@ class Gossip:
     def spread(self, source: int, targets: IntArray, size_bytes: int, parcel: Any, now_ns: int) -> IntArray:
         """See `network.dissemination.Dissemination.spread`."""
         rumour = Rumour(parcel, size_bytes, len(self._receivers))
-        rumour.have[source] = rumour.asked[source] = 1
+        rumour.have[source] = rumour.asked[source] = True
         self.account.rumours += 1
         self._pass_on(source, (rumour, source), now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
@@ -146,22 +151,21 @@ class Gossip:
 
     def _pass_on(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         """Push and announce; the second of `copy` is who it came from."""
-        if not self._up(me):
-            return
         rumour, sender = copy
         rules, peers = self._rules, self._peers[me]
-        pushed = self._push(me, rumour, peers[peers != sender], now_ns) if rules.push else peers[:0]
+        if rules.push:
+            pushed = set(self._push(me, rumour, [peer for peer in peers if peer != sender], now_ns))
+            peers = [peer for peer in peers if peer not in pushed]
         if rules.lazy:
-            rest = peers if not len(pushed) else np.setdiff1d(peers, pushed, assume_unique=True)
-            self._announce(me, rumour, self._some(rest, rules.lazy), now_ns)
+            self._announce(me, rumour, self._some(peers, rules.lazy), now_ns)
         if rules.rounds > 1:
             self._clock.at(now_ns + rules.round_ns, self._push_again, (me, rumour, rules.rounds - 1))
 
-    def _push(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> IntArray:
+    def _push(self, me: int, rumour: Rumour, peers: Sequence[int], now_ns: int) -> Sequence[int]:
         chosen = self._some(peers, self._rules.push)
-        if len(chosen):
+        if chosen:
             self.account.bodies += len(chosen)
-            self._bodies.carry(me, chosen, rumour.size_bytes, (rumour, me), self._take_body, now_ns)
+            self._bodies.carry_few(me, chosen, rumour.size_bytes, (rumour, me), self._take_body, now_ns)
         return chosen
 
     def _push_again(self, push: tuple[int, Rumour, int], now_ns: int) -> None:
@@ -171,23 +175,20 @@ class Gossip:
         if rounds > 1:
             self._clock.at(now_ns + self._rules.round_ns, self._push_again, (me, rumour, rounds - 1))
 
-    def _announce(self, me: int, rumour: Rumour, peers: IntArray, now_ns: int) -> None:
+    def _announce(self, me: int, rumour: Rumour, peers: Sequence[int], now_ns: int) -> None:
         self.account.announcements += len(peers)
-        if self._spare:
-            deaf = rumour.have if self._rules.retry_ns else rumour.asked
-            listening = [peer for peer in peers.tolist() if not deaf[peer]]
-            if len(listening) < len(peers):
-                peers = np.array(listening, dtype=np.int64) if listening else peers[:0]
-        if len(peers):
-            beat_ns = self._rules.heartbeat_ns
-            at_ns = -(-now_ns // beat_ns) * beat_ns if beat_ns else now_ns
-            size_bytes = self._rules.announcement_bytes
-            self._carriage.carry(me, peers, size_bytes, (rumour, me), self._take_announcement, at_ns)
+        rules, copy, take = self._rules, (rumour, me), self._take_announcement
+        at_ns = -(-now_ns // rules.heartbeat_ns) * rules.heartbeat_ns if rules.heartbeat_ns else now_ns
+        if self._spare is None:
+            self._carriage.carry_few(me, peers, rules.announcement_bytes, copy, take, at_ns)
+            return
+        deaf, first_ns = (rumour.have, None) if rules.retry_ns else (rumour.asked, rumour.told_ns)
+        peers = [peer for peer in peers if not deaf[peer]]
+        if peers:
+            self._spare.carry_few(me, peers, rules.announcement_bytes, copy, take, at_ns, first_ns)
 
-    def _some(self, peers: IntArray, count: int) -> IntArray:
-        if count >= len(peers):
-            return peers
-        return peers[sorted(self._rng.sample(range(len(peers)), count))]
+    def _some(self, peers: Sequence[int], count: int) -> Sequence[int]:
+        return peers if count >= len(peers) else sorted(self._rng.sample(peers, count))
 
     # What arrives
 
@@ -200,7 +201,7 @@ class Gossip:
             # Lost on it, though not for ever: its host counts this copy, and another may find it running.
             self._receivers[me](rumour.parcel, now_ns)
             return
-        rumour.have[me] = rumour.asked[me] = 1
+        rumour.have[me] = rumour.asked[me] = True
         rumour.announced_by.pop(me, None)
         if self._validation_ns:
             self._clock.at(now_ns + self._validation_ns, partial(self._accept, me), copy)
@@ -212,22 +213,26 @@ class Gossip:
         if valid_ns is None:
             return
         if valid_ns > now_ns:
-            self._clock.at(valid_ns, partial(self._pass_on, me), copy)
+            self._clock.at(valid_ns, partial(self._pass_on_later, me), copy)
         else:
+            self._pass_on(me, copy, now_ns)
+
+    def _pass_on_later(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
+        if self._up(me):
             self._pass_on(me, copy, now_ns)
 
     def _on_announcement(self, me: int, copy: tuple[Rumour, int], now_ns: int) -> None:
         rumour, sender = copy
         if not rumour.asked[me]:
             if self._up(me):
-                rumour.asked[me] = 1
+                rumour.asked[me] = True
                 self._ask(me, rumour, sender, now_ns)
         elif self._rules.retry_ns and not rumour.have[me] and self._up(me):
             rumour.announced_by.setdefault(me, []).append(sender)
 
     def _ask(self, me: int, rumour: Rumour, whom: int, now_ns: int) -> None:
         self.account.requests += 1
-        self._carriage.carry_one(me, whom, self._rules.request_bytes, (rumour, me), self._take_request, now_ns)
+        self._carriage.carry_few(me, (whom,), self._rules.request_bytes, (rumour, me), self._take_request, now_ns)
         if self._rules.retry_ns:
             self._clock.at(now_ns + self._rules.retry_ns, self._ask_again, (me, rumour))
 
@@ -244,4 +249,4 @@ class Gossip:
         rumour, asker = copy
         if self._up(me):
             self.account.bodies += 1
-            self._bodies.carry_one(me, asker, rumour.size_bytes, (rumour, me), self._take_body, now_ns)
+            self._bodies.carry_few(me, (asker,), rumour.size_bytes, (rumour, me), self._take_body, now_ns)

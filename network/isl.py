@@ -10,15 +10,17 @@ import re
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from network.constants import EARTH_EQUATORIAL_RADIUS_KM
 from network.constellation import NO_PLANE, Constellation
 from network.walker import WalkerShell
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -167,6 +169,8 @@ def nearest_pairs(position_km: FloatArray, here: IntArray, there: IntArray, coun
     here, there = (side[~np.isnan(position_km[side]).any(axis=1)] for side in (here, there))
     if not len(here) or not len(there):
         return NO_PAIRS
+    from scipy.spatial import cKDTree  # a third of a second to load, and few policies ask for it
+
     tree = cKDTree(position_km[there])
     wanted, found, asked = here, [], min(2 * count + 2, len(there))
     while len(wanted):

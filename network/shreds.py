@@ -78,7 +78,7 @@ class Shreds:
         shred_bytes = self._shred_bytes(size_bytes)
         message = Shredded(parcel, shred_bytes, len(self._receivers), trees)
         for number, root in enumerate(trees[:, 0].tolist()):
-            self._carriage.carry_one(source, root, shred_bytes, (message, number), self._take, now_ns)
+            self._carriage.carry_few(source, (root,), shred_bytes, (message, number), self._take, now_ns)
         return np.full(len(targets), UNDER_WAY, dtype=np.int64)
 
     def egress_bytes(self, source: int, targets: IntArray, size_bytes: int) -> int:

@@ -189,6 +189,8 @@ def schema(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; the user's mistakes become sentences on stderr."""
     _find_protocols_here()
+    # Before numpy is loaded: its idle threads spin for a fifth of a second, and no matrix here is large.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = spread_options(sys.argv[1:] if arguments is None else list(arguments))
     try:
         code = app(args=words, prog_name="quorbit", standalone_mode=False)

@@ -12,6 +12,7 @@ from node.trace import Observer
 from node.wire import Envelope
 
 _EVENT = Struct("<cqI").pack
+_OF_BLOCK = Struct("<cqI32s").pack
 _FLUSH = 8192
 
 
@@ -55,16 +56,15 @@ class Digest(Observer):
 
     def held(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
         parts = self._parts
-        parts.append(_EVENT(b"h", now_ns, replica))
-        parts.append(block.id)
+        parts.append(_OF_BLOCK(b"h", now_ns, replica, block.id))
         if len(parts) > _FLUSH:
             self._flush()
 
     def adopted(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
-        self._parts += (_EVENT(b"a", now_ns, replica), block.id)
+        self._parts.append(_OF_BLOCK(b"a", now_ns, replica, block.id))
 
     def committed(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
-        self._parts += (_EVENT(b"c", now_ns, replica), block.id)
+        self._parts.append(_OF_BLOCK(b"c", now_ns, replica, block.id))
 
     def rejected(self, now_ns: int, replica: ReplicaId, sender: ReplicaId, reason: str) -> None:
         self._parts.append(_EVENT(b"r", now_ns, replica) + reason.encode())

@@ -157,6 +157,9 @@ def _gossip(
         rounds=table.rounds,
         round_ns=milliseconds(table.round_ms),
     )
+    in_the_way = not _leaves_no_trace(scenario) or (
+        scenario.network.model == "internet" and table.announcement_bytes >= scenario.network.small_below_bytes
+    )
     return Gossip(
         clock,
         carriage,
@@ -167,8 +170,7 @@ def _gossip(
         bodies=bodies,
         validation_ns=_validation_ns(scenario),
         up=lambda member: hosts[member].up,
-        spare=_leaves_no_trace(scenario)
-        and (scenario.network.model != "internet" or table.announcement_bytes < scenario.network.small_below_bytes),
+        spare=carriage if isinstance(carriage, Direct) and not in_the_way else None,
     )
 
 

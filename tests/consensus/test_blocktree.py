@@ -48,10 +48,20 @@ def test_a_block_is_found_at_its_own_height_only() -> None:
 
 def test_a_block_without_its_parent_cannot_be_inserted() -> None:
     tree, left, _ = fork()
-    with pytest.raises(KeyError):
-        tree.insert(child(child(left[3], 9), 9))
-    with pytest.raises(KeyError):
-        tree.insert(Block(left[0].id, Height(9), View(1), ReplicaId(0), Payload(0, 0, 0)))
+    for stray in (
+        child(child(left[3], 9), 9),
+        Block(left[0].id, Height(9), View(1), ReplicaId(0), Payload(0, 0, 0)),
+    ):
+        assert not tree.insert(stray)
+        assert tree.get(stray.id, stray.height) is None
+        with pytest.raises(KeyError):
+            tree.parent(stray)
+
+
+def test_a_block_is_inserted_once() -> None:
+    tree, left, _ = fork()
+    assert not tree.insert(left[0])
+    assert tree.insert(child(left[3], 9))
 
 
 def test_ancestry() -> None:

@@ -75,7 +75,7 @@ def test_single_copies_go_as_those_among_many(able: CompactRules | None) -> None
     compact = Compact(party.carriage, lambda parcel, size: (HEADER, LEFT_OUT), [KNOWS_ALL, able], random.Random(1))
     taken: list[int] = []
     action = lambda parcel, now_ns: taken.append(now_ns)  # noqa: E731
-    due_ns = compact.carry_one(0, 1, WHOLE, "news", [action, action], 0)
+    due_ns = compact.carry_few(0, (1,), WHOLE, "news", [action, action], 0)[0]
     party.run()
     assert taken == [10 * MS]
     assert due_ns == (UNDER_WAY if able else 10 * MS)

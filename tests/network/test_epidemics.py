@@ -164,7 +164,7 @@ def test_r7_telling_all_and_asking_the_first_takes_each_body_to_each_member_once
     """2E announcements, n-1 requests, n-1 bodies; with mining that is SimBlock's 5,765 events for a block."""
     n, links, peers = simblocks_graph() if simblock else graphs()[0]
     party = Party(n, exponential(5))
-    gossip = party.gossip(peers, TELL, spare=spare)
+    gossip = party.gossip(peers, TELL, spare=party.carriage if spare else None)
     party.spread(gossip)
     party.run()
     account = gossip.account
@@ -183,7 +183,7 @@ def test_sparing_announcements_changes_nothing_else() -> None:
     times = []
     for spare in (False, True):
         party = Party(n, steady(10))
-        party.spread(party.gossip(peers, TELL, spare=spare))
+        party.spread(party.gossip(peers, TELL, spare=party.carriage if spare else None))
         party.run()
         times.append(party.got_ns)
     assert times[0] == times[1]
