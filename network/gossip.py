@@ -183,9 +183,12 @@ class Gossip:
             self._carriage.carry_few(me, peers, rules.announcement_bytes, copy, take, at_ns)
             return
         deaf, first_ns = (rumour.have, None) if rules.retry_ns else (rumour.asked, rumour.told_ns)
-        peers = [peer for peer in peers if not deaf[peer]]
-        if peers:
-            self._spare.carry_few(me, peers, rules.announcement_bytes, copy, take, at_ns, first_ns)
+        listening = [peer for peer in peers if not deaf[peer]]
+        if listening:
+            self._spare.carry_few(me, listening, rules.announcement_bytes, copy, take, at_ns, first_ns)
+        if len(listening) < len(peers):
+            unheard = [peer for peer in peers if deaf[peer]]
+            self._spare.count_only(me, unheard, rules.announcement_bytes, at_ns)
 
     def _some(self, peers: Sequence[int], count: int) -> Sequence[int]:
         return peers if count >= len(peers) else sorted(self._rng.sample(peers, count))

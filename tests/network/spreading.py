@@ -12,6 +12,7 @@ from network.carriage import Direct
 from network.channel import Drop
 from network.clock import VirtualClock
 from network.gossip import Gossip, GossipRules, Peers, Receiver
+from network.meter import Meter
 from network.plan import IntArray
 
 NEVER = -1
@@ -52,7 +53,8 @@ class Party:
         self.n = n
         self.clock = VirtualClock()
         self.line = line
-        self.carriage = Direct(self.clock, line)
+        self.meter = Meter(n)
+        self.carriage = Direct(self.clock, line, meter=self.meter)
         self.got_ns = [NEVER] * n
         self.times = 0
         """How often anybody was handed a message."""

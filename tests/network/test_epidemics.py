@@ -175,18 +175,20 @@ def test_r7_telling_all_and_asking_the_first_takes_each_body_to_each_member_once
         assert account.announcements + account.requests + account.bodies + 1 == 5_765
     copies = 2 * links + 2 * (n - 1)
     assert len(party.line.sent) < copies if spare else len(party.line.sent) == copies
+    assert party.carriage.copies == party.clock.delivered == copies
 
 
 def test_sparing_announcements_changes_nothing_else() -> None:
-    """Over steady links, where chance plays no part, everybody gets it when they did."""
+    """Over steady links, where chance plays no part, everybody gets it when they did, and sends and gets as much."""
     n, _, peers = graphs()[0]
-    times = []
+    seen = []
     for spare in (False, True):
         party = Party(n, steady(10))
         party.spread(party.gossip(peers, TELL, spare=party.carriage if spare else None))
         party.run()
-        times.append(party.got_ns)
-    assert times[0] == times[1]
+        meter = party.meter
+        seen.append((party.got_ns, meter.sent, meter.received, meter.peaks().tolist()))
+    assert seen[0] == seen[1]
 
 
 def test_a_gossip_that_leaves_out_one_peer_is_seen() -> None:
