@@ -54,6 +54,8 @@ class Direct:
         self._channel = channel
         self._due_ns_of_few = few(channel)
         self._count = count
+        self.untraced = count is None
+        """Whether nothing is counted below the copies."""
 
     def carry(
         self, source: int, targets: IntArray, size_bytes: int, parcel: Any, actions: Sequence[Action], now_ns: int

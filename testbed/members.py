@@ -34,11 +34,10 @@ def choose_members(
     return members, blocks, mistakes
 
 
-def places_of(scenario: Scenario, regions: Regions) -> tuple[int, ...]:
-    """In which of the regions of an `internet` each member is, by number."""
-    return tuple(
-        regions.names.index(block.region or "") for block in scenario.committee for _ in range(block.count or 0)
-    )
+def places_of(scenario: Scenario, regions: Regions, endpoints: Sequence[str]) -> tuple[int, ...]:
+    """In which region of an `internet` each of these endpoints is, by number; clients are where replicas are."""
+    place = [regions.names.index(block.region or "") for block in scenario.committee for _ in range(block.count or 0)]
+    return tuple(place[int(endpoint.removeprefix("lab/"))] for endpoint in endpoints)
 
 
 def _laboratory(block: Committee, first: int) -> list[str]:

@@ -190,8 +190,8 @@ class BlockMetrics:
         return report
 
     def _weighted_mean(self, times: IntArray) -> float | None:
-        """∫(1-f)dt: the power-weighted mean arrival time, over blocks that reached their whole base."""
-        whole = (times != _LATE).all(axis=1)
+        """∫(1-f)dt: the power-weighted mean arrival time, over blocks whose whole base, if any, was reached."""
+        whole = (times != _LATE).all(axis=1) & self._base.any(axis=1)
         if not whole.any():
             return None
         weights = self._base[whole] * self._weights

@@ -104,7 +104,7 @@ def laboratory_delays_ns(scenario: Scenario, count: int) -> IntArray:
     network = scenario.network
     if network.regions_file is not None:
         regions = read_regions(network.regions_file)
-        place = places_of(scenario, regions)
+        place = places_of(scenario, regions, [f"lab/{number}" for number in range(count)])
         regional_ns: IntArray = np.rint(regions.mean_latency_ms()[np.ix_(place, place)] * MILLISECOND_NS).astype(
             np.int64
         )

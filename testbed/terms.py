@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -100,15 +101,15 @@ def draws_of(scenario: Scenario) -> Draws | None:
     return None
 
 
-def internet_of(scenario: Scenario) -> InternetRules | None:
-    """The regions and uplinks of an `internet` network; None for all others."""
+def internet_of(scenario: Scenario, endpoints: Sequence[str]) -> InternetRules | None:
+    """The regions and uplinks of an `internet` network with members at these endpoints; None for all others."""
     network = scenario.network
     if network.regions_file is None:
         return None
     regions = read_regions(network.regions_file)
     return InternetRules(
         regions=regions,
-        places=places_of(scenario, regions),
+        places=places_of(scenario, regions, endpoints),
         until_arrival=network.uplink == "until_arrival",
         small_below_bytes=network.small_below_bytes,
         small_message_ns=milliseconds(network.small_message_ms),
@@ -121,7 +122,7 @@ def conditions_of(scenario: Scenario, sky: Sky) -> Conditions:
     network = scenario.network
     return Conditions(
         draws=draws_of(scenario),
-        internet=internet_of(scenario),
+        internet=internet_of(scenario, sky.whole_plan.endpoints),
         processing_ns_per_hop=round(network.processing_us_per_hop * 1e3),
         transmission=not network.laboratory,
         by_links=network.model == "links",

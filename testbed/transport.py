@@ -82,7 +82,7 @@ def transport_of(
         fabric = fabric_of(scenario, sky, clock, meter, intake)
         carriage = HopByHop(fabric, channel, meter)
     else:
-        count = None if _leaves_no_trace(scenario) else watch.traffic.count
+        count = None if _leaves_no_trace(sky) else watch.traffic.count
         carriage = Direct(clock, channel, count, meter)
     receivers: Sequence[Action] = [host.deliver for host in hosts] if intake is None else intake.receivers
     compact = _compact(watch, carriage, hosts) if scenario.network.compact.enabled else None
@@ -157,9 +157,7 @@ def _gossip(
         rounds=table.rounds,
         round_ns=milliseconds(table.round_ms),
     )
-    in_the_way = not _leaves_no_trace(scenario) or (
-        scenario.network.model == "internet" and table.announcement_bytes >= scenario.network.small_below_bytes
-    )
+    in_the_way = scenario.network.model == "internet" and table.announcement_bytes >= scenario.network.small_below_bytes
     return Gossip(
         clock,
         carriage,
@@ -170,14 +168,15 @@ def _gossip(
         bodies=bodies,
         validation_ns=_validation_ns(scenario),
         up=lambda member: hosts[member].up,
-        spare=carriage if isinstance(carriage, Direct) and not in_the_way else None,
+        spare=carriage if isinstance(carriage, Direct) and carriage.untraced and not in_the_way else None,
     )
 
 
-def _leaves_no_trace(scenario: Scenario) -> bool:
-    """Whether there is nothing to count below the messages: neither links nor losses."""
-    network = scenario.network
-    return network.laboratory and not network.loss and all(fault.kind == "byzantine" for fault in scenario.fault)
+def _leaves_no_trace(sky: Sky) -> bool:
+    """Whether there is nothing to count below the messages: neither links nor losses, nor pairs without a route."""
+    network, plan = sky.scenario.network, sky.whole_plan
+    faultless = not network.loss and all(fault.kind == "byzantine" for fault in sky.scenario.fault)
+    return network.laboratory and faultless and not (plan.at(0).delay_ns < 0).any()
 
 
 def _shreds(scenario: Scenario, carriage: Carriage, receivers: Sequence[Receiver], hosts: Sequence[Host]) -> Shreds:

@@ -14,7 +14,8 @@ from testbed.scenario.lines import KeyPath
 from testbed.scenario.mistakes import key_text
 
 _BARE_WORD = re.compile(r"[^\s\"'\[\]{}=,#]+")
-_FILE_KEYS = frozenset({"file", "isl", "terrestrial", "ground_stations", "trace"})
+FILE_KEYS = frozenset({"file", "isl", "terrestrial", "ground_stations", "trace", "regions_file", "peers_file"})
+"""Keys that can name a file."""
 
 
 def apply_overrides(
@@ -83,6 +84,6 @@ def _value(written: str, key: str | int) -> Any:
     if value.keys() != {"value"}:
         raise ValueError(f"{written!r} is not a TOML value; text needs quotes if it has spaces or signs")
     found = value["value"]
-    if key in _FILE_KEYS and isinstance(found, str) and Path(found).is_file():
+    if key in FILE_KEYS and isinstance(found, str) and Path(found).is_file():
         return str(Path(found).absolute())
     return found

@@ -13,6 +13,7 @@ from network.dissemination import Wave
 from network.fabric import Fabric
 from network.flight import Flight
 from network.gossip import Rumour
+from network.plan import UNREACHABLE
 from network.shreds import Shredded
 from testbed.assemble import assemble
 from testbed.launch.fitness import check_for_nodes
@@ -20,7 +21,7 @@ from testbed.result import Result
 from testbed.scenario import ScenarioError, make_scenario
 from testbed.simulation import simulate
 from testbed.sky import build_sky
-from tests.laboratory import ZERO_LOAD
+from tests.laboratory import ZERO_LOAD, run_matrix
 from tests.simulation.runs import failed, kinds
 
 INF = float("inf")
@@ -281,6 +282,18 @@ def test_a_flood_is_counted_where_it_passes() -> None:
     came_bytes = report["ingress_mbps"]["mean"] * 3.0 * count / 8e-6
     assert sent_bytes == pytest.approx(report["link_bytes"], rel=1e-4)
     assert 0.8 * sent_bytes < came_bytes <= sent_bytes * 1.0001
+
+
+@pytest.mark.parametrize("dissemination", ["unicast", "gossip"])
+def test_what_a_matrix_does_not_reach_has_no_route(dissemination: str) -> None:
+    """A blank cell of its file is no link; the copies are counted although nothing else is lost in laboratories."""
+    delay_ns = np.full((4, 4), 10_000_000, dtype=np.int64)
+    delay_ns[0, 3] = delay_ns[3, 0] = UNREACHABLE
+    network = {"model": "fixed", "delay_ms": 1.0, "dissemination": dissemination}
+    result = run_matrix("pbft", delay_ns, 1.0, network=network)
+    assert failed(result) == set()
+    report = result.report["network"]
+    assert report["drops"]["no_route"] == report["copies"]["dropped"] > 10
 
 
 def test_what_a_flood_cannot_reach_has_no_route() -> None:

@@ -63,6 +63,19 @@ def test_a_bft_protocol_runs_on_it_and_has_no_bound(tmp_path: Path) -> None:
     assert scenario_bound(scenario)["finality_ms"] is None
 
 
+@pytest.mark.parametrize("to", ["nearest", "replica/3"])
+def test_clients_are_in_the_regions_of_the_replicas_that_they_sit_beside(tmp_path: Path, to: str) -> None:
+    """They have places after those of the replicas."""
+    client = {"at": "lab/0", "to": to, "transactions_per_s": 20}
+    scenario = made(tmp_path, client=[client], workload={"transactions_per_s": None})
+    rules = internet_of(scenario, build_sky(scenario).whole_plan.endpoints)
+    assert rules is not None
+    assert rules.places == (0, 0, 1, 1, 0)
+    result = simulate(scenario)
+    assert result.ok
+    assert result.to_dict()["consensus"]["transactions_per_s"] > 10
+
+
 def test_what_a_longest_chain_is_predicted_to_do_comes_from_how_its_blocks_spread(tmp_path: Path) -> None:
     """x = D/interval with the measured D; before a run there is no prediction."""
     consensus = {"protocol": "longest_chain", "parameters": {"block_interval_s": 1.0}}
@@ -79,7 +92,7 @@ def test_what_a_longest_chain_is_predicted_to_do_comes_from_how_its_blocks_sprea
 def test_the_rules_are_those_of_the_file(tmp_path: Path) -> None:
     keys = {"uplink": "until_arrival", "small_below_bytes": 9, "small_message_ms": 8, "processing_us_per_hop": 2_000}
     scenario = made(tmp_path, network=keys)
-    rules = internet_of(scenario)
+    rules = internet_of(scenario, [f"lab/{member}" for member in range(4)])
     assert rules is not None
     assert rules.regions.names == ("EAST", "WEST")
     assert rules.regions.latency_ms == ((30.0, 100.0), (90.0, 40.0))
@@ -98,7 +111,7 @@ def test_the_delays_between_members_are_the_means_of_their_regions(tmp_path: Pat
 def test_the_shipped_regions_can_be_used() -> None:
     for year in (2015, 2019):
         scenario = load_scenario(SCENARIOS / "internet_gossip.toml", [f"network.regions_file=data/internet_{year}.csv"])
-        rules = internet_of(scenario)
+        rules = internet_of(scenario, [f"lab/{member}" for member in range(300)])
         assert rules is not None
         assert len(rules.regions.names) == 6
         assert len(rules.places) == 300

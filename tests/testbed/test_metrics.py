@@ -306,6 +306,17 @@ def test_a_whole_propagation_report() -> None:
     }
 
 
+def test_a_block_that_nobody_honest_was_up_for_is_left_out_of_the_mean() -> None:
+    """A Byzantine miner alone proposed the second."""
+    story = Story(2)
+    first = story.proposed(100, by=0)
+    story.held(first, {1: 110})
+    story.ledger.stopped(150 * MS, ReplicaId(0))
+    story.proposed(200, by=1, parent=first)
+    assert story.metrics(honest=[0]).propagation()["mean_weighted_ms"] == 0.0
+    assert story.metrics(honest=[0, 1]).propagation()["mean_weighted_ms"] == 2.5
+
+
 def test_effective_throughput_is_size_over_time() -> None:
     """1,000 bytes at half of four replicas after 4 ms and at all after 8 ms: 2 and 1 Mbit/s.
 

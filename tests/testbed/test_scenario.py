@@ -24,6 +24,7 @@ from testbed.scenario import (
     make_scenario,
 )
 from testbed.scenario.lines import index_lines, line_of
+from testbed.scenario.overrides import FILE_KEYS
 from testbed.scenario.places import Places
 from testbed.schema import scenario_schema
 from testbed.tables import TableError, read_delays, read_rtts
@@ -293,6 +294,22 @@ def test_a_file_in_an_override_is_taken_from_where_the_command_runs(tmp_path, mo
     (shell,) = load_scenario(scenario_file, ["shell.0.file=one.tle"]).shell
     assert isinstance(shell, Elements)
     assert shell.file == here / "one.tle"
+
+
+def test_every_key_that_can_name_a_file_does_so_from_where_the_command_runs():
+    """All keys of format "path" in the schema."""
+
+    def named(schema, key=None):
+        if isinstance(schema, dict):
+            if schema.get("format") == "path":
+                yield key
+            for name, inner in schema.items():
+                yield from named(inner, key if name in ("anyOf", "items") else name)
+        elif isinstance(schema, list):
+            for inner in schema:
+                yield from named(inner, key)
+
+    assert set(named(scenario_schema())) == FILE_KEYS
 
 
 # -- lines ------------------------------------------------------------------------------------------------------------
