@@ -309,6 +309,20 @@ def test_leaders_send_less_of_compact_blocks(dissemination: str) -> None:
     assert 0.02 < egress_kb[True] / egress_kb[False] < 0.06
 
 
+@pytest.mark.parametrize("dissemination", ["unicast", "gossip"])
+def test_a_leader_sends_whole_blocks_to_those_who_take_no_others(dissemination: str) -> None:
+    """Of four receivers two have no part in compact blocks: half of what it sends is whole."""
+    egress_kb = {}
+    for whole in (0, 2, 4):
+        members = [{"on": "laboratory", "count": 5 - whole}, {"on": "laboratory", "count": whole, "receiver": "whole"}]
+        network = {"model": "fixed", "delay_ms": 20, "dissemination": dissemination, "compact": {"enabled": True}}
+        committee = members if whole else members[:1]
+        report = run(network, committee=committee, shell=[], workload={"transactions_per_s": 2000}).report
+        egress_kb[whole] = report["network"]["leader_egress_kb"]["mean"]
+    assert egress_kb[4] > 20 * egress_kb[0]
+    assert egress_kb[2] == pytest.approx((egress_kb[0] + egress_kb[4]) / 2, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("gossip", "sentence"),
     [
