@@ -202,15 +202,17 @@ def _shreds(scenario: Scenario, carriage: Carriage, receivers: Sequence[Receiver
 
 def _compact(watch: Watch, carriage: Carriage, hosts: Sequence[Host]) -> Compact:
     scenario = watch.scenario
-    table, workload = scenario.network.compact, scenario.workload
-    share = table.reference_bytes / workload.transaction_bytes
+    table = scenario.network.compact
 
     def sizes(parcel: Any, size_bytes: int) -> tuple[int, int]:
-        """A copy of gossip is (rumour, sender). Only blocks have anything to leave out."""
+        """A copy of gossip is (rumour, sender). Only blocks have anything to leave out, and only where references are
+        smaller."""
         parcel = parcel[0].parcel if type(parcel) is tuple else parcel
-        payload_bytes = parcel.message.payload_bytes if type(parcel) is Envelope else 0
-        left_out_bytes = payload_bytes - round(payload_bytes * share)
-        return size_bytes - left_out_bytes, max(0, left_out_bytes)
+        if type(parcel) is not Envelope or not parcel.message.payload_count:
+            return size_bytes, 0
+        message = parcel.message
+        left_out_bytes = max(0, message.payload_bytes - table.reference_bytes * message.payload_count)
+        return size_bytes - left_out_bytes, left_out_bytes
 
     rules: dict[str | None, CompactRules | None] = {
         kind.name: CompactRules(kind.misses, kind.missing, table.request_bytes) for kind in table.receiver

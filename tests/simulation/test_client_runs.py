@@ -149,6 +149,34 @@ def test_an_idle_leader_sees_what_arrives(tmp_path: Path, protocol: str) -> None
     assert result.report["workload"]["final"] == 1
 
 
+@pytest.mark.parametrize(("transaction_bytes", "protocol"), [(250, "hotstuff"), (3, "hotstuff"), (250, "tendermint")])
+def test_compact_blocks_refer_to_transactions_however_long_they_are(
+    tmp_path: Path, transaction_bytes: int, protocol: str
+) -> None:
+    """Of the same trace, once with sizes of its own and once without: 6 bytes stand for each of 100 transactions."""
+    at_s = [0.5 + number / 1000 for number in range(100)]
+    egress_kb = []
+    for sizes, default in (([5000] * 100, transaction_bytes), ((), 5000)):
+        client = {"at": "lab/0", "trace": trace(tmp_path, *at_s, sizes=sizes)}
+        workload = {"share": "none", "transaction_bytes": default}
+        network = {"model": "fixed", "delay_ms": 10.0, "compact": {"enabled": True}}
+        result, _ = run([client], protocol=protocol, duration_s=2, network=network, workload=workload)
+        assert result.report["workload"]["final"] == 100
+        egress_kb.append(result.report["network"]["leader_egress_kb"])
+    assert egress_kb[0] == egress_kb[1]
+    assert egress_kb[0]["max"] < 4
+
+
+def test_what_is_shorter_than_its_reference_goes_as_it_is(tmp_path: Path) -> None:
+    client = {"at": "lab/0", "trace": trace(tmp_path, 0.5, 0.6, sizes=[5, 6])}
+    sent = []
+    for enabled in (False, True):
+        network = {"model": "fixed", "delay_ms": 10.0, "compact": {"enabled": enabled}}
+        result, _ = run([client], network=network)
+        sent.append(result.report["network"]["egress_mbps"])
+    assert sent[0] == sent[1]
+
+
 # Too much
 
 
