@@ -48,7 +48,9 @@ def test_one_transactions_way_by_hand(tmp_path: Path) -> None:
         summary_of(20.0),
     ]
     assert (workload["submitted"], workload["final"], workload["backlog"], workload["dropped"]) == (1, 1, 0, {})
+    # The client's 250 bytes, among others.
     assert workload["goodput_share"] == 250 / result.report["network"]["bytes"]
+    assert sum(result.replicas["sent_bytes"].to_pylist()) == result.report["network"]["bytes"] - 250
     assert diary.sent == [(105_000_000, 2, 0, "transaction", 250)]
 
 

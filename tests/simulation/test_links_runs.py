@@ -309,6 +309,25 @@ def test_leaders_send_less_of_compact_blocks(dissemination: str) -> None:
     assert 0.02 < egress_kb[True] / egress_kb[False] < 0.06
 
 
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"dissemination": "unicast"},
+        {"dissemination": "unicast", "compact": {"enabled": True, "misses": 0.5}},
+        {"dissemination": "gossip", "gossip": {"peers": 4, "push": 2}},
+        {"dissemination": "shreds"},
+    ],
+)
+def test_goodput_is_a_share_of_what_was_really_sent(way: dict[str, Any]) -> None:
+    """What protocols asked for, a whole copy to each, is that for plain unicast alone."""
+    tables = {"committee": [{"on": "laboratory", "count": 8}], "shell": [], "workload": {"transactions_per_s": 2000}}
+    result = run({"model": "fixed", "delay_ms": 20, **way}, **tables)
+    sent_bytes = sum(result.replicas["sent_bytes"].to_pylist())
+    goodput_bytes = result.report["workload"]["goodput_bytes_per_s"] * 2.0
+    assert result.report["workload"]["goodput_share"] == pytest.approx(goodput_bytes / sent_bytes)
+    assert (sent_bytes == result.report["network"]["bytes"]) == (way == {"dissemination": "unicast"})
+
+
 @pytest.mark.parametrize("dissemination", ["unicast", "gossip"])
 def test_a_leader_sends_whole_blocks_to_those_who_take_no_others(dissemination: str) -> None:
     """Of four receivers two have no part in compact blocks: half of what it sends is whole."""
