@@ -20,6 +20,7 @@ from testbed.clients import poisson
 from testbed.scenario import make_scenario
 from testbed.simulation import simulate
 from testbed.sky import build_sky
+from tests.laboratory import MS
 from tests.simulation.client_runs import FREE, MINING, Diary, run, trace
 from tests.simulation.runs import crash, failed, kinds, partition
 
@@ -177,6 +178,43 @@ def test_what_is_shorter_than_its_reference_goes_as_it_is(tmp_path: Path) -> Non
         result, _ = run([client], network=network)
         sent.append(result.report["network"]["egress_mbps"])
     assert sent[0] == sent[1]
+
+
+# A CPU that hashes
+
+HASHING = {**FREE, "hash_us_per_mb": 20_000_000}
+"""5 ms for a transaction of 250 bytes."""
+EVERY_SECOND = {"delta_ms": 2000, "parameters": {"block_interval_ms": 1000}}
+
+
+def test_transactions_and_batches_are_hashed_one_after_the_other(tmp_path: Path) -> None:
+    """Two come to replica 3 at 515 ms, enter at 520 and 525 and leave in a batch each, 2 ms later. Others hash those in
+    266 · 20 µs: the primary has the second at 542.32 ms."""
+    client = {"at": "lab/1", "to": "replica/3", "trace": trace(tmp_path, 0.505, 0.505)}
+    sharing: dict[str, Any] = {"consensus": EVERY_SECOND, "workload": {"share_interval_ms": 2}}
+    hashed, diary = run([client], compute=HASHING, **sharing)
+    free, at_once = run([client], **sharing)
+    assert diary.of_kind("batch") == [(522 * MS, 3, None, 16 + 250), (527 * MS, 3, None, 16 + 250)]
+    assert at_once.of_kind("batch") == [(517 * MS, 3, None, 16 + 500)]
+    to_replica_ms = hashed.report["workload"]["to_replica_ms"]
+    assert (to_replica_ms["p50"], to_replica_ms["max"]) == (15.0, 20.0)
+    assert hashed.report["workload"]["final"] == free.report["workload"]["final"] == 2
+    unloaded, _ = run([{**client, "trace": trace(tmp_path, 99.0)}], compute=HASHING, **sharing)
+    more_ms = hashed.report["compute"]["work_ms"]["hash"] - unloaded.report["compute"]["work_ms"]["hash"]
+    # The block brings the two once more, to the primary that signs it and three others; its encoding says which.
+    assert 0 <= more_ms - (2 * 5 + 2 * 3 * 5.32 + 4 * 2 * 5) < 2
+
+
+def test_nobody_proposes_or_passes_on_what_is_not_hashed_yet() -> None:
+    """CPUs that have too much to do: blocks are valid, also of replicas that crash with work before them."""
+    clients = [{"at": f"lab/{place}", "transactions_per_s": 250} for place in range(4)]
+    faults = [crash(1, 0.9, 1.2), crash(2, 1.5, 1.6)]
+    result, diary = run(clients, protocol="hotstuff", compute={**FREE, "hash_us_per_mb": 4_000_000}, fault=faults,
+                        consensus={"delta_ms": 500})  # fmt: skip
+    assert not failed(result)
+    assert once_each(diary) >= result.report["workload"]["final"] > 50
+    assert result.report["compute"]["utilisation"]["max"] > 0.9
+    assert result.report["workload"]["dropped"]["receiver_down"] > 50
 
 
 # Too much
@@ -380,6 +418,7 @@ def test_a_cheat_with_lanes_is_seen(change: Any) -> None:
 # Determinism
 
 ONE_RUN = """
+from tests.laboratory import MS
 from tests.simulation.client_runs import run
 clients = [{"at": f"lab/{k}", "transactions_per_s": 200} for k in (0, 2, 2)]
 faults = [{"kind": "loss", "target": "all", "rate": 0.05, "window_s": [0.2, 1.5]}]
