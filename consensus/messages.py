@@ -127,6 +127,12 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=Tr
         """Bytes of transactions that travel with this message beside its encoding."""
         return 0
 
+    @property
+    def payload_count(self) -> int:
+        """How many transactions those are, each of which a reference can stand for; 0 if they only go as they are."""
+        block = self.proposes()
+        return 0 if block is None else block.payload.count
+
 
 Evidence = tuple[ReplicaId, Message, bytes]
 """Who signed which statement, and the signature."""
@@ -257,3 +263,7 @@ class Ancestors(Message, frozen=True, array_like=True, tag=True):
     @property
     def payload_bytes(self) -> int:
         return sum(block.payload.size_bytes for block in self.blocks)
+
+    @property
+    def payload_count(self) -> int:
+        return sum(block.payload.count for block in self.blocks)

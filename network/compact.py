@@ -48,6 +48,8 @@ class Compact:
         """`rules` of each member; one that has none neither sends nor takes compact messages. `up` says whether a
         member is running: one that is not neither asks nor answers. Nobody asks twice: protocols fetch what they miss.
         """
+        self.spared_bytes = 0
+        """How much all copies that went compactly were smaller than whole ones; what was asked for later is not off."""
         self._up = up
         self._carriage = carriage
         self._sizes = sizes
@@ -77,13 +79,10 @@ class Compact:
             if rules[target] is None:
                 due_ns += self._carriage.carry_few(source, (target,), size_bytes, parcel, actions, now_ns)
             else:
+                self.spared_bytes += left_out_bytes
                 (at_ns,) = self._carriage.carry_few(source, (target,), compact_bytes, letter, self._take_header, now_ns)
                 due_ns.append(UNDER_WAY if at_ns >= 0 else at_ns)
         return due_ns
-
-    def size_bytes(self, source: int, parcel: Any, size_bytes: int) -> int:
-        """What a message weighs when a member sends it to those that take it compactly."""
-        return size_bytes if self._rules[source] is None else self._sizes(parcel, size_bytes)[0]
 
     def _on_header(self, me: int, letter: tuple[int, int, Any, Sequence[Action]], now_ns: int) -> None:
         source, _, parcel, actions = letter

@@ -2,6 +2,8 @@
 
 None of this is consensus: it shares the bus and nothing else with what replicas say. Whatever is lost on the way to a
 replica stays lost. Where replicas share what they get, they do so in batches, and ask once more for one that is lost.
+A replica's CPU hashes what comes, in turn with messages; where that takes no time, nothing waits for it. Passing on
+takes it none.
 """
 
 from __future__ import annotations
@@ -116,19 +118,18 @@ class Intake:
         """Returns when the parcel may be passed on to others, as `Host.deliver` does."""
         if type(parcel) is Envelope:
             return self._hosts[replica].deliver(parcel, due_ns)
-        if not self._hosts[replica].up:
-            self._hosts[replica].receiver_down += 1
+        now_ns = self._hosts[replica].admit(self._size_bytes(parcel), due_ns)
+        if now_ns is None:
             if type(parcel) is Transaction:
                 self._lanes.lose("receiver_down", due_ns)
-            return None
-        if type(parcel) is Transaction:
-            if self._lanes.enter(replica, parcel.submitted_ns, due_ns, parcel.size_bytes):
-                self._share_soon(replica, due_ns)
+        elif type(parcel) is Transaction:
+            if self._lanes.enter(replica, parcel.submitted_ns, now_ns, parcel.size_bytes):
+                self._share_soon(replica, now_ns)
         elif type(parcel) is Batch:
-            self._hear(replica, parcel, due_ns)
+            self._hear(replica, parcel, now_ns)
         else:
-            self._send(parcel.batch, parcel.asker, due_ns)
-        return due_ns
+            self._send(parcel.batch, parcel.asker, now_ns)
+        return now_ns
 
     def _share_soon(self, replica: int, now_ns: int) -> None:
         if self._share_interval_ns is not None and not self._due[replica]:
@@ -140,9 +141,11 @@ class Intake:
         if not self._hosts[replica].up:
             self._share_soon(replica, now_ns)
         elif len(self._hosts) > 1:
-            first = self._shared[replica]
-            end = self._shared[replica] = len(self._lanes.lanes[replica])
+            lane, first = self._lanes.lanes[replica], self._shared[replica]
+            end = self._shared[replica] = lane.entered_by(now_ns)
             self._send(Batch(replica, first, end), None, now_ns)
+            if end < len(lane):
+                self._share_soon(replica, lane.entered_ns[end])
 
     def _hear(self, replica: int, batch: Batch, now_ns: int) -> None:
         heard = self._lanes.heard(replica, batch.lane)
@@ -154,8 +157,12 @@ class Intake:
             self._carry(replica, batch.lane, REQUEST, REQUEST_BYTES, request, now_ns)
 
     def _send(self, batch: Batch, target: int | None, now_ns: int) -> None:
-        size_bytes = BATCH_BYTES + self._lanes.lanes[batch.lane].bytes_of(batch.first, batch.end)
-        self._carry(batch.lane, target, BATCH, size_bytes, batch, now_ns)
+        self._carry(batch.lane, target, BATCH, self._size_bytes(batch), batch, now_ns)
+
+    def _size_bytes(self, parcel: Transaction | Batch | Request) -> int:
+        if type(parcel) is Batch:
+            return BATCH_BYTES + self._lanes.lanes[parcel.lane].bytes_of(parcel.first, parcel.end)
+        return parcel.size_bytes if type(parcel) is Transaction else REQUEST_BYTES
 
     def _carry(self, source: int, target: int | None, kind: str, size_bytes: int, parcel: Any, now_ns: int) -> Any:
         assert self._bus is not None, "open() comes first"

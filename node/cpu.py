@@ -1,8 +1,9 @@
 """A replica's CPU: one server, one queue, first come, first served.
 
 It checks a message before the replica sees it, makes a message ready before it leaves, and executes a block after the
-replica has committed it. All of that takes modelled time, none of it the time of this machine. Whatever comes
-meanwhile waits, messages and timers alike, and so it shows in finality.
+replica has committed it. What clients send and replicas pass on, it hashes before the mempool has it. All of that takes
+modelled time, none of it the time of this machine. Whatever comes meanwhile waits, messages and timers alike, and so it
+shows in finality.
 
 Three things are decided here and not in any paper:
 
@@ -50,7 +51,8 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
     aggregate_ns: int = 0
     """and each of its signers."""
     hash_ps_per_byte: int = 0
-    """Whoever signs a message hashes it first, and so does whoever receives it: its encoding and its transactions."""
+    """Whoever signs a message hashes it first, and so does whoever receives it: its encoding and its transactions. What
+    clients send and replicas pass on is hashed by its receivers alone."""
     execute_ns: int = 0
     """One transaction of a committed block."""
 
@@ -129,7 +131,6 @@ class Processor:
         "_each_ns",
         "_execute_ns",
         "_hash_ns",
-        "_hashes",
         "_messages",
         "_queued_max_ns",
         "_queued_ns",
@@ -140,6 +141,7 @@ class Processor:
         "_verifies",
         "_verify_ns",
         "busy_until_ns",
+        "hashes",
         "owed_ns",
     )
 
@@ -148,8 +150,10 @@ class Processor:
         """When it is done with what it has been given so far."""
         self.owed_ns = 0
         """What the committed blocks take that are still to be executed."""
+        self.hashes = bool(cpu.hash_ps_per_byte)
+        """Whether hashing takes any time."""
         self._cpu = cpu
-        self._verifies, self._hashes = cpu.verifies, bool(cpu.hash_ps_per_byte)
+        self._verifies = cpu.verifies
         self._each_ns = cpu.verify_ns if cpu.verification == "single" else 0
         self._sign_ns = self._verify_ns = self._hash_ns = self._execute_ns = self._undone_ns = 0
         self._messages = self._queued_ns = self._queued_max_ns = 0
@@ -161,9 +165,7 @@ class Processor:
         self._messages += 1
         queued_ns = now_ns - due_ns
         if queued_ns:
-            self._queued_ns += queued_ns
-            if queued_ns > self._queued_max_ns:
-                self._queued_max_ns = queued_ns
+            self._queue(queued_ns)
         if self._verifies:
             seen, unseen = self._seen, envelope.signatures
             if not (seen.isdisjoint(unseen) and self._seen_before.isdisjoint(unseen)):
@@ -176,17 +178,29 @@ class Processor:
                 seen.update(unseen)
                 if len(seen) > _SIGNATURES_REMEMBERED:
                     self._seen, self._seen_before = set(), seen
-        return self._hash(envelope, now_ns) if self._hashes else now_ns
+        return self._hash(envelope.size_bytes, now_ns) if self.hashes else now_ns
 
     def seal(self, envelope: Envelope, now_ns: int) -> int:
         """Hash and sign a message that is about to leave."""
         if self._cpu.sign_ns:
             self._sign_ns += self._cpu.sign_ns
             self.busy_until_ns = now_ns = now_ns + self._cpu.sign_ns
-        return self._hash(envelope, now_ns) if self._hashes else now_ns
+        return self._hash(envelope.size_bytes, now_ns) if self.hashes else now_ns
 
-    def _hash(self, envelope: Envelope, now_ns: int) -> int:
-        hash_ns = self._cpu.hashing_ns(envelope.size_bytes)
+    def take(self, size_bytes: int, due_ns: int, now_ns: int) -> int:
+        """Hash what came at `due_ns` for the mempool: nobody signed it."""
+        self._messages += 1
+        if now_ns > due_ns:
+            self._queue(now_ns - due_ns)
+        return self._hash(size_bytes, now_ns)
+
+    def _queue(self, queued_ns: int) -> None:
+        self._queued_ns += queued_ns
+        if queued_ns > self._queued_max_ns:
+            self._queued_max_ns = queued_ns
+
+    def _hash(self, size_bytes: int, now_ns: int) -> int:
+        hash_ns = self._cpu.hashing_ns(size_bytes)
         self._hash_ns += hash_ns
         self.busy_until_ns = now_ns + hash_ns
         return self.busy_until_ns

@@ -96,6 +96,7 @@ def _fault_in_answers(message: Message) -> str | None:
     wanted: dict[str, tuple[Callable[[], Any], Any]] = {
         "kind": (lambda: message.kind, str),
         "payload_bytes": (lambda: message.payload_bytes, int),
+        "payload_count": (lambda: message.payload_count, int),
         "proposes()": (message.proposes, Block | None),
         "statement()": (message.statement, Message),
         "certificates()": (lambda: tuple(message.certificates()), tuple),

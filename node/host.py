@@ -148,6 +148,17 @@ class Host:
             self._carry_out(effects)
         return now_ns
 
+    def admit(self, size_bytes: int, due_ns: int) -> int | None:
+        """Hash what came for the mempool, in turn with messages; returns when it is there, None for never."""
+        if self._replica is not None:
+            if not self.processor.hashes:
+                return due_ns
+            self._now_ns = self.processor.take(size_bytes, due_ns, max(self._now_ns, due_ns))
+            if not self._crashes_first():
+                return self._now_ns
+        self.receiver_down += 1
+        return None
+
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         began_ns = self._now_ns
         self._carry(effects)
@@ -275,13 +286,8 @@ class Host:
             self._carry_out(effects)
 
     def _recorder(self, fact: type[Any]) -> Callable[[Any], None]:
-        record = self._trace.recorders[fact]
-        me = self.me
-
-        def do(effect: Any) -> None:
-            record(self._now_ns, me, effect)
-
-        return do
+        record, me = self._trace.recorders[fact], self.me
+        return lambda effect: record(self._now_ns, me, effect)
 
     def _executor(self, record: Callable[[Committed], None]) -> Callable[[Committed], None]:
         def do(effect: Committed) -> None:

@@ -41,6 +41,10 @@ class Lane:
         self.entered_ns.append(entered_ns)
         self._end_bytes.append(self._end_bytes[-1] + size_bytes)
 
+    def entered_by(self, now_ns: int) -> int:
+        """How many have entered by then. A host's own clock runs ahead, so more may be here."""
+        return bisect_right(self.entered_ns, now_ns)
+
     def bytes_of(self, first: int, end: int) -> int:
         """The length of transactions `first` to `end - 1` together."""
         return self._end_bytes[end] - self._end_bytes[first]

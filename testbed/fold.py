@@ -74,7 +74,9 @@ def fold(watch: Watch, account: Account) -> Result:
     for name, prediction in predictions.items():
         consensus[name] |= {"predicted": prediction["predicted"]}
     network = _network(watch, account)
-    workload = workload_report(metrics, watch.mempool, account.reached_ns, network["bytes"])
+    sent_bytes = account.carried.total_sent_bytes
+    bytes_sent = network["bytes"] if sent_bytes is None else sent_bytes
+    workload = workload_report(metrics, watch.mempool, account.reached_ns, bytes_sent)
     report = {
         "schema": SCHEMA,
         "quorbit": version("quorbit"),

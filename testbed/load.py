@@ -71,6 +71,8 @@ class Carried:
     gossip: GossipAccount | None = None
     sent_bytes: Sequence[int] = ()
     received_bytes: Sequence[int] = ()
+    total_sent_bytes: int | None = None
+    """What all members sent, clients among them; None where nobody meters: real nodes."""
     peak_bytes: Sequence[int] = ()
     """The most that each member sent within a second."""
     egress_bytes: Sequence[int] = ()
@@ -107,6 +109,7 @@ def carried_by(machine: Machine, reached_ns: int) -> Carried:
         # After the replicas come the clients.
         sent_bytes=meter.sent[:n],
         received_bytes=meter.received[:n],
+        total_sent_bytes=sum(meter.sent),
         peak_bytes=meter.peaks()[:n].tolist(),
         egress_bytes=machine.egress.per_proposal,
         digest=digest,

@@ -79,8 +79,9 @@ DEFINITIONS = (
         "compute.queueing_ms",
         "object",
         "ms",
-        "count, mean and max over messages that came at a running replica: the work that lay ahead of them in its CPU. "
-        "Where nothing takes time nothing is counted.",
+        "count, mean and max over messages that came at a running replica, where hashing takes time also what clients "
+        "sent and replicas passed on: the work that lay ahead of them in its CPU. Where nothing takes time nothing is "
+        "counted.",
         "virtual waiting time, FIFO",
     ),
     Definition(

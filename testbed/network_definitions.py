@@ -17,7 +17,8 @@ NETWORK = (
         "network.bytes",
         "integer",
         "B",
-        "Encoded sizes and transactions of all these messages, before anything is left out.",
+        "Encoded sizes and transactions of all these messages: what protocols and clients asked to be sent, a whole "
+        "copy to each receiver, however it spread and whatever compact blocks left out.",
     ),
     Definition("network.by_kind", "object", "", "Messages and bytes of each kind of message."),
     Definition(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from consensus.messages import Block
+from consensus.types import ReplicaId
 from network.bus import Directions, VirtualBus
 from network.carriage import Carriage, Direct, HopByHop
 from network.channel import Channel
@@ -60,14 +62,21 @@ class Egress(Observer):
         self.per_proposal = array("q")
         self.transport: Transport | None = None
         self._directions = Directions(n)
+        self._spared_before = 0
+
+    def proposed(self, now_ns: int, replica: ReplicaId, block: Block, message: Any) -> None:
+        """The next that anybody sends is the proposal."""
+        self._spared_before = self._spared_bytes()
 
     def sent(self, now_ns: int, envelope: Envelope, due_ns: Any, taken_ns: int) -> None:
         if envelope.to is None and envelope.message.proposes() is not None and self.transport is not None:
-            sender, size_bytes, compact = envelope.sender, envelope.size_bytes, self.transport.compact
-            if compact is not None:
-                size_bytes = compact.size_bytes(sender, envelope, size_bytes)
-            targets = self._directions.targets(sender, None)
-            self.per_proposal.append(self.transport.dissemination.egress_bytes(sender, targets, size_bytes))
+            targets = self._directions.targets(envelope.sender, None)
+            whole_bytes = self.transport.dissemination.egress_bytes(envelope.sender, targets, envelope.size_bytes)
+            self.per_proposal.append(whole_bytes - (self._spared_bytes() - self._spared_before))
+
+    def _spared_bytes(self) -> int:
+        compact = None if self.transport is None else self.transport.compact
+        return 0 if compact is None else compact.spared_bytes
 
 
 def transport_of(
@@ -192,15 +201,17 @@ def _shreds(scenario: Scenario, carriage: Carriage, receivers: Sequence[Receiver
 
 def _compact(watch: Watch, carriage: Carriage, hosts: Sequence[Host]) -> Compact:
     scenario = watch.scenario
-    table, workload = scenario.network.compact, scenario.workload
-    share = table.reference_bytes / workload.transaction_bytes
+    table = scenario.network.compact
 
     def sizes(parcel: Any, size_bytes: int) -> tuple[int, int]:
-        """A copy of gossip is (rumour, sender). Only blocks have anything to leave out."""
+        """A copy of gossip is (rumour, sender). Only blocks have anything to leave out, and only where references are
+        smaller."""
         parcel = parcel[0].parcel if type(parcel) is tuple else parcel
-        payload_bytes = parcel.message.payload_bytes if type(parcel) is Envelope else 0
-        left_out_bytes = payload_bytes - round(payload_bytes * share)
-        return size_bytes - left_out_bytes, max(0, left_out_bytes)
+        if type(parcel) is not Envelope or not parcel.message.payload_count:
+            return size_bytes, 0
+        message = parcel.message
+        left_out_bytes = max(0, message.payload_bytes - table.reference_bytes * message.payload_count)
+        return size_bytes - left_out_bytes, left_out_bytes
 
     rules: dict[str | None, CompactRules | None] = {
         kind.name: CompactRules(kind.misses, kind.missing, table.request_bytes) for kind in table.receiver

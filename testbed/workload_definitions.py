@@ -19,7 +19,14 @@ WORKLOAD = (
     ("in_mempool_ms", "summary", "ms", "From there to the proposal of its block."),
     ("in_consensus_ms", "summary", "ms", "From there to the commit at the median replica."),
     ("goodput_bytes_per_s", "number", "B/s", "Bytes of transactions on the final chain per second.", RFC2647),
-    ("goodput_share", "number", "", "The same bytes ÷ network.bytes, all that was sent for them.", RFC2647),
+    (
+        "goodput_share",
+        "number",
+        "",
+        "The same bytes ÷ all that replicas and clients sent, as network.egress_mbps counts it; over MQTT ÷ "
+        "network.bytes. More than 1 if compact blocks refer to transactions that nobody had to send.",
+        RFC2647,
+    ),
     ("backlog", "integer", "", "At the end: submitted, neither dropped nor final."),
     (
         "backlog_growth_per_s",

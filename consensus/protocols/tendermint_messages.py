@@ -36,6 +36,10 @@ class TendermintProposal(Message, frozen=True, array_like=True, tag=True):
     def payload_bytes(self) -> int:
         return self.block.payload.size_bytes
 
+    @property
+    def payload_count(self) -> int:
+        return self.block.payload.count
+
 
 class RoundCertificate(Certificate, frozen=True, array_like=True):
     """A quorum's precommits of one round, whatever they are for: the round is over. `blocks` pair with `signers`."""

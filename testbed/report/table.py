@@ -159,7 +159,7 @@ def _facts(report: Mapping[str, Any]) -> Table:
 
 def _add_goodput(table: Table, report: Mapping[str, Any]) -> None:
     consensus, workload = report["consensus"], report["workload"]
-    share = "" if workload["goodput_share"] is None else f", {rate(workload['goodput_share'])} of all bytes sent"
+    share = _of_all_sent(workload["goodput_share"])
     table.add_row(
         "throughput",
         f"{number(consensus['transactions_per_s'])} of {number(workload['submitted_per_s'])} transactions/s, "
@@ -168,6 +168,12 @@ def _add_goodput(table: Table, report: Mapping[str, Any]) -> None:
     if workload["dropped"]:
         dropped = ", ".join(f"{number(count)} {reason}" for reason, count in workload["dropped"].items())
         table.add_row("transactions dropped", dropped)
+
+
+def _of_all_sent(share: float | None) -> str:
+    if share is None:
+        return ""
+    return f", {rate(share)} of all bytes sent" if share <= 1 else f", {number(share)} times all bytes sent"
 
 
 def _add_load(table: Table, network: Mapping[str, Any]) -> None:

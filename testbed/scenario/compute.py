@@ -32,7 +32,8 @@ class Compute(Table):
     aggregate_us: MicrosecondsOrZero | None = None
     """verification = "aggregate": and for each of its signers."""
     hash_us_per_mb: MicrosecondsOrZero = 0.0
-    """Time to hash 10⁶ bytes of a message and its transactions, once by who signs it and once by each who checks it."""
+    """Time to hash 10⁶ bytes of a message and its transactions, once by who signs it and once by each who checks it; of
+    what clients send and replicas pass on, by each who receives it, before it is in the mempool."""
     execute_us: MicrosecondsOrZero = 0.0
     """Time to execute one transaction, once its block is committed; the commit itself does not wait for it."""
 

@@ -48,6 +48,7 @@ def cross_check(draft: Scenario) -> Iterator[Mistake]:
         check_regions,
         check_terrestrial,
         check_dissemination,
+        check_references,
         check_protocol,
         check_quorum,
         check_matrix_size,
@@ -206,6 +207,16 @@ def check_dissemination(places: Places) -> Iterator[Mistake]:
         yield Mistake(("network", "gossip", "rounds"), text, gossip.rounds)
     if network.gossip.peers_file is not None:
         yield from _table(read_peers, network.gossip.peers_file, ("network", "gossip", "peers_file"))
+
+
+def check_references(places: Places) -> Iterator[Mistake]:
+    """References are shorter than transactions, or no block is ever compact; a trace may have sizes of its own."""
+    compact, draft = places.draft.network.compact, places.draft
+    size_bytes = draft.workload.transaction_bytes
+    traced = any(getattr(client, "trace", None) is not None for client in draft.client)
+    if compact.enabled and not traced and compact.reference_bytes >= size_bytes:
+        text = f"must be less than workload.transaction_bytes = {size_bytes}, or no block is ever compact"
+        yield Mistake(("network", "compact", "reference_bytes"), text, compact.reference_bytes)
 
 
 def check_verification(places: Places) -> Iterator[Mistake]:

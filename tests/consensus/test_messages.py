@@ -77,6 +77,7 @@ def test_a_message_without_a_signature_is_its_own_statement() -> None:
 
 def test_ancestors_weigh_their_transactions() -> None:
     assert Ancestors((BLOCK, child(BLOCK, 4, count=5))).payload_bytes == 7
+    assert Ancestors((BLOCK, child(BLOCK, 4, count=5))).payload_count == 7
     assert Message.payload_bytes.fget(Fetch(BLOCK.id, Height(1), Height(0))) == 0  # type: ignore[attr-defined]
 
 

@@ -68,6 +68,20 @@ def test_who_has_no_part_in_it_sends_and_takes_whole_messages() -> None:
     assert [size for _, _, size, _ in line.sent] == [WHOLE]
 
 
+@pytest.mark.parametrize(("source", "copies"), [(0, 2), (1, 0)])
+def test_what_was_spared_is_counted_for_copies_that_went_compactly(source: int, copies: int) -> None:
+    """Three members take compact messages, one has no part in them; what is asked for afterwards changes nothing."""
+    line = steady(MS)
+    rules = [KNOWS_ALL, None, SURE, KNOWS_ALL]
+    party = Party(len(rules), line)
+    compact = Compact(party.carriage, lambda parcel, size: (HEADER, LEFT_OUT), rules, random.Random(1))
+    others = np.delete(np.arange(len(rules)), source)
+    compact.carry(source, others, WHOLE, "news", [lambda parcel, now_ns: None] * len(rules), 0)
+    assert sum(size for _, _, size, _ in line.sent) == WHOLE * len(others) - compact.spared_bytes
+    party.run()
+    assert compact.spared_bytes == copies * LEFT_OUT
+
+
 @pytest.mark.parametrize("able", [KNOWS_ALL, None])
 def test_single_copies_go_as_those_among_many(able: CompactRules | None) -> None:
     line = steady(10 * MS)

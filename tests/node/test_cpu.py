@@ -113,6 +113,18 @@ def test_hashing_is_rounded_once_a_message(ps_per_byte: int, size_bytes: int, co
     assert Cpu(hash_ps_per_byte=ps_per_byte).hashing_ns(size_bytes) == cost_ns
 
 
+def test_what_comes_for_the_mempool_is_hashed_in_its_turn() -> None:
+    """10 ns for the first, at once; 20 for the second, which came with it and waits; then a message, for a signature
+    and its bytes."""
+    processor, signed = Processor(Cpu(verify_ns=1_000, hash_ps_per_byte=100)), vote(0)
+    assert processor.take(100, 5, 5) == 15
+    assert processor.take(200, 5, processor.busy_until_ns) == 35
+    assert processor.check(signed, 30, processor.busy_until_ns) == 1_035 + round(signed.size_bytes / 10)
+    work = processor.work(10**9)
+    assert (work.messages, work.queued_ns, work.queued_max_ns) == (3, 10 + 5, 10)
+    assert work.hash_ns == work.busy_ns - 1_000 == 30 + round(signed.size_bytes / 10)
+
+
 @pytest.mark.parametrize(
     ("costs", "takes_time"),
     [

@@ -81,6 +81,7 @@ def test_an_envelope_weighs_its_encoding_and_its_transactions(kind: type[Message
     message, payload_bytes, signatures = SAMPLES[kind]
     envelope = Envelope(ReplicaId(3), message)
     assert envelope.size_bytes == len(encode(message)) + payload_bytes
+    assert (message.payload_count > 0) == (payload_bytes > 0)
     assert len(envelope.signatures) == signatures
     assert envelope.valid is None
 

@@ -20,6 +20,7 @@ from testbed.clients import poisson
 from testbed.scenario import make_scenario
 from testbed.simulation import simulate
 from testbed.sky import build_sky
+from tests.laboratory import MS
 from tests.simulation.client_runs import FREE, MINING, Diary, run, trace
 from tests.simulation.runs import crash, failed, kinds, partition
 
@@ -48,7 +49,9 @@ def test_one_transactions_way_by_hand(tmp_path: Path) -> None:
         summary_of(20.0),
     ]
     assert (workload["submitted"], workload["final"], workload["backlog"], workload["dropped"]) == (1, 1, 0, {})
+    # The client's 250 bytes, among others.
     assert workload["goodput_share"] == 250 / result.report["network"]["bytes"]
+    assert sum(result.replicas["sent_bytes"].to_pylist()) == result.report["network"]["bytes"] - 250
     assert diary.sent == [(105_000_000, 2, 0, "transaction", 250)]
 
 
@@ -147,6 +150,71 @@ def test_an_idle_leader_sees_what_arrives(tmp_path: Path, protocol: str) -> None
     # idle leader does when half of its view is over, waits another 30 ms for that.
     assert 1000 <= first_ns / 1e6 <= 1000 + 11 + 10 + 30
     assert result.report["workload"]["final"] == 1
+
+
+@pytest.mark.parametrize(("transaction_bytes", "protocol"), [(250, "hotstuff"), (3, "hotstuff"), (250, "tendermint")])
+def test_compact_blocks_refer_to_transactions_however_long_they_are(
+    tmp_path: Path, transaction_bytes: int, protocol: str
+) -> None:
+    """Of the same trace, once with sizes of its own and once without: 6 bytes stand for each of 100 transactions."""
+    at_s = [0.5 + number / 1000 for number in range(100)]
+    egress_kb = []
+    for sizes, default in (([5000] * 100, transaction_bytes), ((), 5000)):
+        client = {"at": "lab/0", "trace": trace(tmp_path, *at_s, sizes=sizes)}
+        workload = {"share": "none", "transaction_bytes": default}
+        network = {"model": "fixed", "delay_ms": 10.0, "compact": {"enabled": True}}
+        result, _ = run([client], protocol=protocol, duration_s=2, network=network, workload=workload)
+        assert result.report["workload"]["final"] == 100
+        egress_kb.append(result.report["network"]["leader_egress_kb"])
+    assert egress_kb[0] == egress_kb[1]
+    assert egress_kb[0]["max"] < 4
+
+
+def test_what_is_shorter_than_its_reference_goes_as_it_is(tmp_path: Path) -> None:
+    client = {"at": "lab/0", "trace": trace(tmp_path, 0.5, 0.6, sizes=[5, 6])}
+    sent = []
+    for enabled in (False, True):
+        network = {"model": "fixed", "delay_ms": 10.0, "compact": {"enabled": enabled}}
+        result, _ = run([client], network=network)
+        sent.append(result.report["network"]["egress_mbps"])
+    assert sent[0] == sent[1]
+
+
+# A CPU that hashes
+
+HASHING = {**FREE, "hash_us_per_mb": 20_000_000}
+"""5 ms for a transaction of 250 bytes."""
+EVERY_SECOND = {"delta_ms": 2000, "parameters": {"block_interval_ms": 1000}}
+
+
+def test_transactions_and_batches_are_hashed_one_after_the_other(tmp_path: Path) -> None:
+    """Two come to replica 3 at 515 ms, enter at 520 and 525 and leave in a batch each, 2 ms later. Others hash those in
+    266 · 20 µs: the primary has the second at 542.32 ms."""
+    client = {"at": "lab/1", "to": "replica/3", "trace": trace(tmp_path, 0.505, 0.505)}
+    sharing: dict[str, Any] = {"consensus": EVERY_SECOND, "workload": {"share_interval_ms": 2}}
+    hashed, diary = run([client], compute=HASHING, **sharing)
+    free, at_once = run([client], **sharing)
+    assert diary.of_kind("batch") == [(522 * MS, 3, None, 16 + 250), (527 * MS, 3, None, 16 + 250)]
+    assert at_once.of_kind("batch") == [(517 * MS, 3, None, 16 + 500)]
+    to_replica_ms = hashed.report["workload"]["to_replica_ms"]
+    assert (to_replica_ms["p50"], to_replica_ms["max"]) == (15.0, 20.0)
+    assert hashed.report["workload"]["final"] == free.report["workload"]["final"] == 2
+    unloaded, _ = run([{**client, "trace": trace(tmp_path, 99.0)}], compute=HASHING, **sharing)
+    more_ms = hashed.report["compute"]["work_ms"]["hash"] - unloaded.report["compute"]["work_ms"]["hash"]
+    # The block brings the two once more, to the primary that signs it and three others; its encoding says which.
+    assert 0 <= more_ms - (2 * 5 + 2 * 3 * 5.32 + 4 * 2 * 5) < 2
+
+
+def test_nobody_proposes_or_passes_on_what_is_not_hashed_yet() -> None:
+    """CPUs that have too much to do: blocks are valid, also of replicas that crash with work before them."""
+    clients = [{"at": f"lab/{place}", "transactions_per_s": 250} for place in range(4)]
+    faults = [crash(1, 0.9, 1.2), crash(2, 1.5, 1.6)]
+    result, diary = run(clients, protocol="hotstuff", compute={**FREE, "hash_us_per_mb": 4_000_000}, fault=faults,
+                        consensus={"delta_ms": 500})  # fmt: skip
+    assert not failed(result)
+    assert once_each(diary) >= result.report["workload"]["final"] > 50
+    assert result.report["compute"]["utilisation"]["max"] > 0.9
+    assert result.report["workload"]["dropped"]["receiver_down"] > 50
 
 
 # Too much
@@ -350,6 +418,7 @@ def test_a_cheat_with_lanes_is_seen(change: Any) -> None:
 # Determinism
 
 ONE_RUN = """
+from tests.laboratory import MS
 from tests.simulation.client_runs import run
 clients = [{"at": f"lab/{k}", "transactions_per_s": 200} for k in (0, 2, 2)]
 faults = [{"kind": "loss", "target": "all", "rate": 0.05, "window_s": [0.2, 1.5]}]

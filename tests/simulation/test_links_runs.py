@@ -323,6 +323,39 @@ def test_leaders_send_less_of_compact_blocks(dissemination: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "way",
+    [
+        {"dissemination": "unicast"},
+        {"dissemination": "unicast", "compact": {"enabled": True, "misses": 0.5}},
+        {"dissemination": "gossip", "gossip": {"peers": 4, "push": 2}},
+        {"dissemination": "shreds"},
+    ],
+)
+def test_goodput_is_a_share_of_what_was_really_sent(way: dict[str, Any]) -> None:
+    """What protocols asked for, a whole copy to each, is that for plain unicast alone."""
+    tables = {"committee": [{"on": "laboratory", "count": 8}], "shell": [], "workload": {"transactions_per_s": 2000}}
+    result = run({"model": "fixed", "delay_ms": 20, **way}, **tables)
+    sent_bytes = sum(result.replicas["sent_bytes"].to_pylist())
+    goodput_bytes = result.report["workload"]["goodput_bytes_per_s"] * 2.0
+    assert result.report["workload"]["goodput_share"] == pytest.approx(goodput_bytes / sent_bytes)
+    assert (sent_bytes == result.report["network"]["bytes"]) == (way == {"dissemination": "unicast"})
+
+
+@pytest.mark.parametrize("dissemination", ["unicast", "gossip"])
+def test_a_leader_sends_whole_blocks_to_those_who_take_no_others(dissemination: str) -> None:
+    """Of four receivers two have no part in compact blocks: half of what it sends is whole."""
+    egress_kb = {}
+    for whole in (0, 2, 4):
+        members = [{"on": "laboratory", "count": 5 - whole}, {"on": "laboratory", "count": whole, "receiver": "whole"}]
+        network = {"model": "fixed", "delay_ms": 20, "dissemination": dissemination, "compact": {"enabled": True}}
+        committee = members if whole else members[:1]
+        report = run(network, committee=committee, shell=[], workload={"transactions_per_s": 2000}).report
+        egress_kb[whole] = report["network"]["leader_egress_kb"]["mean"]
+    assert egress_kb[4] > 20 * egress_kb[0]
+    assert egress_kb[2] == pytest.approx((egress_kb[0] + egress_kb[4]) / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize(
     ("gossip", "sentence"),
     [
         ({"push": 0, "lazy": 0}, "must be at least 1 where lazy is 0: nobody would tell anybody"),

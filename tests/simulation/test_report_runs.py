@@ -87,3 +87,11 @@ def test_replicas_have_a_row_each() -> None:
     assert sum(table["sent_bytes"]) == report["network"]["bytes"]
     for column, key in (("sent_bytes", "egress"), ("peak_bytes_per_s", "egress_peak"), ("received_bytes", "ingress")):
         assert max(table[column]) * 8e-6 == pytest.approx(report["network"][f"{key}_mbps"]["max"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("enabled", "told"), [(False, "% of all bytes sent"), (True, " times all bytes sent")])
+def test_more_goodput_than_was_sent_is_no_percentage(enabled: bool, told: str) -> None:
+    """Of 250 bytes that everybody knows already, seven times 6 are sent."""
+    tables = {"committee": [{"on": "laboratory", "count": 8}], "shell": [], "workload": {"transactions_per_s": 5000}}
+    network = {"model": "fixed", "delay_ms": 20, "compact": {"enabled": enabled}}
+    assert told in table_of(run(network, **tables))

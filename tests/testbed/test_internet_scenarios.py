@@ -169,6 +169,10 @@ def test_a_table_of_regions_that_cannot_be_used(tmp_path: Path, table: str) -> N
         ({"network": {"compact": {**COMPACT, "missing": []}}}, "must be a share between 0 and 1, or a list of them"),
         ({"network": {"compact": {**COMPACT, "missing": [0.5, 2]}}}, "network.compact.missing"),
         (
+            {"network": {"compact": {"enabled": True, "reference_bytes": 250}}},
+            "network.compact.reference_bytes = 250: must be less than workload.transaction_bytes = 250, or no block is ever compact",
+        ),
+        (
             {"network": {"uplink": "until_send"}},
             'must be one of "until_sent", "until_arrival", did you mean "until_sent"?',
         ),
@@ -177,6 +181,24 @@ def test_a_table_of_regions_that_cannot_be_used(tmp_path: Path, table: str) -> N
 )
 def test_other_nonsense_is_one_sentence(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
     assert sentence in problem(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("compact", "trace"),
+    [
+        ({"enabled": True, "reference_bytes": 249}, None),
+        ({"enabled": False, "reference_bytes": 250}, None),
+        ({"enabled": True, "reference_bytes": 300}, "at_s,bytes\n0.1,400\n"),
+    ],
+)
+def test_references_may_be_long_where_transactions_are_longer(
+    tmp_path: Path, compact: dict[str, Any], trace: str | None
+) -> None:
+    keys: dict[str, Any] = {"network": {"compact": compact}}
+    if trace is not None:
+        (tmp_path / "trace.csv").write_text(trace, encoding="utf-8")
+        keys |= {"client": [{"at": "lab/0", "trace": str(tmp_path / "trace.csv")}], "workload": {}}
+    assert made(tmp_path, **keys).network.compact.reference_bytes == compact["reference_bytes"]
 
 
 def test_keys_of_the_internet_belong_to_no_other_model(tmp_path: Path) -> None:
