@@ -61,13 +61,24 @@ def account(replica: int, result: Result) -> Account:
     return Account(verifications=replica, affected={len(CRASHES): share(slowed, replica)}, cpu_s=0.25)
 
 
-def records(replica: int, result: Result, spools: Spools, lateness_us: int = 7) -> list[bytes]:
+def handed_over(replica: int, spools: Spools) -> int:
+    """How many of the messages due at a node found it running."""
+    count = 0
+    for _, _, sender, to, _, _, dues_ns, _ in (told for told in spools.calls if told[0] == "sent"):
+        targets = [to] if to is not None else [other for other in range(4) if other != sender]
+        due_ns = dict(zip(targets, dues_ns, strict=True)).get(replica, -1)
+        down = any(
+            begin_ns <= due_ns < (math.inf if end_ns is None else end_ns) for begin_ns, end_ns in WINDOWS_DOWN[replica]
+        )
+        count += 0 <= due_ns <= round(DURATION_S * 1e9) and not down
+    return count
+
+
+def records(replica: int, spools: Spools, lateness_us: int = 7) -> list[bytes]:
     """What a node would have written down: its trace, and last of all how late each of its deliveries was."""
     written = list(spools.records[replica])
-    network, engine = result.report["network"], result.report["engine"]
-    handed = share(engine["deliveries"] - network["drops"]["receiver_down"], replica)
     last_ns = max(told[1] for told in spools.of(replica))
-    Spool(written.append).handed(last_ns, [lateness_us] * handed)
+    Spool(written.append).handed(last_ns, [lateness_us] * handed_over(replica, spools))
     return written
 
 
@@ -79,7 +90,7 @@ def gathered(result: Result, spools: Spools, **changes: Any) -> Gathered:
     collections = []
     for replica in range(4):
         collection = Collection()
-        collection.hand_in = HandIn(records(replica, result, spools), [encode_account(account(replica, result))])
+        collection.hand_in = HandIn(records(replica, spools), [encode_account(account(replica, result))])
         collections.append(collection)
     whole = Gathered(
         broker="mosquitto",
@@ -226,7 +237,7 @@ def test_the_engine_says_what_the_nodes_counted(honest: Run) -> None:
 def test_a_run_that_was_too_late_says_so(honest: Run) -> None:
     virtual, spools = honest
     everything = gathered(virtual, spools)
-    everything.collections[0].hand_in = HandIn(records(0, virtual, spools, lateness_us=5_012), [])
+    everything.collections[0].hand_in = HandIn(records(0, spools, lateness_us=5_012), [])
     engine = folded(spools, everything).report["engine"]
     # A quarter of all deliveries was late, to three digits.
     assert engine["lateness_ms"] == {"p50": 0.007, "p99": 5.01, "max": 5.01}
