@@ -18,7 +18,7 @@ import numpy as np
 
 from network.channel import Drop
 from network.clock import Action, VirtualClock
-from network.flight import FabricAccount, Flight, Link, Packets, Trail, endless, unheard
+from network.flight import FabricAccount, Flight, Link, Packets, endless, unheard
 from network.mesh import LinkClass, MeshPlan
 from network.meter import Meter
 from network.plan import UNREACHABLE, IntArray
@@ -157,7 +157,7 @@ class Fabric:
             due_ns = end_ns = round(free_ns)
             if size > self._mtu:
                 whole_ns += round((size - self._mtu) * flight.feed)
-                flight.trail = self._trail(flight, now_ns, whole_ns)
+                flight.trail = flight.still_coming(now_ns, whole_ns)
                 if link.head != flight.target:
                     due_ns = round(start_ns + self._mtu * ns_per_byte)
             if end_ns - whole_ns > link.buffer_ns:
@@ -194,14 +194,9 @@ class Fabric:
             packet.feed = 0.0
             # The first packet is here; of each other one the last byte comes as much later as there are bytes between.
             came_ns = now_ns + round((number * mtu + packet.size - mtu) * flight.feed)
-            packet.trail = self._trail(flight, now_ns, came_ns)
+            packet.trail = flight.still_coming(now_ns, came_ns)
             packet.link, packet.begin_ns = link, now_ns
             self._clock.at(came_ns, self._join, packet)
-
-    def _trail(self, flight: Flight, now_ns: int, whole_ns: int) -> Trail:
-        """What of a message is still on the way to a node that its first packet has reached now."""
-        still = tuple(part for part in flight.trail if part[1] > now_ns)
-        return still if flight.link is None or whole_ns <= now_ns else (*still, (flight.link, whole_ns))
 
     def _join(self, packet: Flight, now_ns: int) -> None:
         """Queue one packet for the link it has been waiting to come in for."""
@@ -227,7 +222,7 @@ class Fabric:
             copy.branches, copy.member = None, member
             # This is the first packet; the member waits for the last one.
             rest_ns = round((flight.size - self._mtu) * flight.feed) if flight.size > self._mtu else 0
-            copy.trail, copy.begin_ns = self._trail(flight, now_ns, now_ns + rest_ns), now_ns
+            copy.trail, copy.begin_ns = flight.still_coming(now_ns, now_ns + rest_ns), now_ns
             self._clock.at(now_ns + rest_ns, self._complete, copy)
         self._branch(flight, node, now_ns)
 

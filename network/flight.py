@@ -165,6 +165,11 @@ class Flight:
         twin.propagation_ns, twin.queueing_ns = self.propagation_ns, self.queueing_ns
         return twin
 
+    def still_coming(self, now_ns: int, whole_ns: int) -> Trail:
+        """What of it is still on the way to a node that its first packet has reached now, and its last one will then."""
+        still = tuple(part for part in self.trail if part[1] > now_ns)
+        return still if self.link is None or whole_ns <= now_ns else (*still, (self.link, whole_ns))
+
     def broken_by(self, vanished: set[Link], now_ns: int) -> Link | None:
         """The first of its links that some of it is on, or was to come over, and that has vanished."""
         return next((link for link, until_ns in self.trail if link in vanished and until_ns > now_ns), None)
