@@ -150,7 +150,7 @@ class Fabric:
             self._scatter(flight, link, now_ns)
             return
         start_ns = free_ns if free_ns > now_ns else now_ns
-        due_ns = now_ns
+        due_ns, rest_ns = now_ns, 0
         if ns_per_byte:
             whole_ns = now_ns
             free_ns = start_ns + size * ns_per_byte
@@ -160,6 +160,7 @@ class Fabric:
                 flight.trail = flight.still_coming(now_ns, whole_ns)
                 if link.head != flight.target:
                     due_ns = round(start_ns + self._mtu * ns_per_byte)
+                    rest_ns = round((size - self._mtu) * ns_per_byte)
             if end_ns - whole_ns > link.buffer_ns:
                 link.dropped += 1
                 flight.link = link
@@ -176,6 +177,12 @@ class Fabric:
             if wait_ns > link.longest_wait_ns:
                 link.longest_wait_ns = wait_ns
         delay_ns = link.delay_ns
+        if due_ns + delay_ns < link.clear_ns:
+            # The delay has fallen since what is ahead set out, in a step that stands for light's way growing shorter
+            # little by little. In truth nothing overtakes: this flies for longer than the plan says now, though hardly
+            # longer than it said before. That is propagation, for no transmitter and no buffer is taken by it.
+            delay_ns = link.clear_ns + 1 - due_ns
+        link.clear_ns = due_ns + delay_ns + rest_ns
         link.messages += 1
         link.bytes += size
         link.propagated_ns += delay_ns
