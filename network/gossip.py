@@ -154,8 +154,12 @@ class Gossip:
         rumour, sender = copy
         rules, peers = self._rules, self._peers[me]
         if rules.push:
-            pushed = set(self._push(me, rumour, [peer for peer in peers if peer != sender], now_ns))
-            peers = [peer for peer in peers if peer not in pushed]
+            others = [*peers]
+            if sender in peers:
+                others.remove(sender)
+            pushed = set(self._push(me, rumour, others, now_ns))
+            if rules.lazy:
+                peers = [peer for peer in peers if peer not in pushed]
         if rules.lazy:
             peers = self._some(peers, rules.lazy)
             beat_ns = -(-now_ns // rules.heartbeat_ns) * rules.heartbeat_ns if rules.heartbeat_ns else now_ns
