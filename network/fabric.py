@@ -18,7 +18,7 @@ import numpy as np
 
 from network.channel import Drop
 from network.clock import Action, VirtualClock
-from network.flight import FabricAccount, Flight, Link, Packets, Trail, endless, unheard
+from network.flight import FabricAccount, Flight, Link, Packets, endless, unheard
 from network.mesh import LinkClass, MeshPlan
 from network.meter import Meter
 from network.plan import UNREACHABLE, IntArray
@@ -150,16 +150,17 @@ class Fabric:
             self._scatter(flight, link, now_ns)
             return
         start_ns = free_ns if free_ns > now_ns else now_ns
-        due_ns = now_ns
+        due_ns, rest_ns = now_ns, 0
         if ns_per_byte:
             whole_ns = now_ns
             free_ns = start_ns + size * ns_per_byte
             due_ns = end_ns = round(free_ns)
             if size > self._mtu:
                 whole_ns += round((size - self._mtu) * flight.feed)
-                flight.trail = self._trail(flight, now_ns, whole_ns)
+                flight.trail = flight.still_coming(now_ns, whole_ns)
                 if link.head != flight.target:
                     due_ns = round(start_ns + self._mtu * ns_per_byte)
+                    rest_ns = round((size - self._mtu) * ns_per_byte)
             if end_ns - whole_ns > link.buffer_ns:
                 link.dropped += 1
                 flight.link = link
@@ -176,6 +177,12 @@ class Fabric:
             if wait_ns > link.longest_wait_ns:
                 link.longest_wait_ns = wait_ns
         delay_ns = link.delay_ns
+        if due_ns + delay_ns < link.clear_ns:
+            # The delay has fallen since what is ahead set out, in a step that stands for light's way growing shorter
+            # little by little. In truth nothing overtakes: this flies for longer than the plan says now, though hardly
+            # longer than it said before. That is propagation, for no transmitter and no buffer is taken by it.
+            delay_ns = link.clear_ns + 1 - due_ns
+        link.clear_ns = due_ns + delay_ns + rest_ns
         link.messages += 1
         link.bytes += size
         link.propagated_ns += delay_ns
@@ -194,14 +201,9 @@ class Fabric:
             packet.feed = 0.0
             # The first packet is here; of each other one the last byte comes as much later as there are bytes between.
             came_ns = now_ns + round((number * mtu + packet.size - mtu) * flight.feed)
-            packet.trail = self._trail(flight, now_ns, came_ns)
+            packet.trail = flight.still_coming(now_ns, came_ns)
             packet.link, packet.begin_ns = link, now_ns
             self._clock.at(came_ns, self._join, packet)
-
-    def _trail(self, flight: Flight, now_ns: int, whole_ns: int) -> Trail:
-        """What of a message is still on the way to a node that its first packet has reached now."""
-        still = tuple(part for part in flight.trail if part[1] > now_ns)
-        return still if flight.link is None or whole_ns <= now_ns else (*still, (flight.link, whole_ns))
 
     def _join(self, packet: Flight, now_ns: int) -> None:
         """Queue one packet for the link it has been waiting to come in for."""
@@ -227,7 +229,7 @@ class Fabric:
             copy.branches, copy.member = None, member
             # This is the first packet; the member waits for the last one.
             rest_ns = round((flight.size - self._mtu) * flight.feed) if flight.size > self._mtu else 0
-            copy.trail, copy.begin_ns = self._trail(flight, now_ns, now_ns + rest_ns), now_ns
+            copy.trail, copy.begin_ns = flight.still_coming(now_ns, now_ns + rest_ns), now_ns
             self._clock.at(now_ns + rest_ns, self._complete, copy)
         self._branch(flight, node, now_ns)
 

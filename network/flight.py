@@ -21,6 +21,7 @@ class Link:
     __slots__ = (
         "buffer_ns",
         "bytes",
+        "clear_ns",
         "delay_ns",
         "dropped",
         "free_ns",
@@ -47,6 +48,9 @@ class Link:
         self.free_ns = 0.0
         """When it will have transmitted all that it has accepted, to a fraction of a nanosecond: at 100 Gbps a byte
         takes 0.08 ns, and a link that rounded for every message would exceed its rate."""
+        self.clear_ns = 0
+        """When the last byte of all that it has accepted is at the other end: nothing comes there before, and what is
+        held back until then comes a nanosecond later, so that it is clear who was first."""
         self.unsent_ns = 0.0
         """For so long it would have transmitted what was cut off."""
         self.messages = 0
@@ -61,9 +65,10 @@ class Link:
         return round(self.bytes * self.ns_per_byte - self.unsent_ns - max(0.0, self.free_ns - now_ns))
 
     def cut(self, now_ns: int) -> None:
-        """What waits for it, or is being transmitted, is not any more."""
+        """What waits for it, is being transmitted, or flies, does not any more."""
         self.unsent_ns += max(0.0, self.free_ns - now_ns)
         self.free_ns = 0.0
+        self.clear_ns = 0
 
 
 class Branches:
@@ -164,6 +169,11 @@ class Flight:
         twin.trail = self.trail
         twin.propagation_ns, twin.queueing_ns = self.propagation_ns, self.queueing_ns
         return twin
+
+    def still_coming(self, now_ns: int, whole_ns: int) -> Trail:
+        """What of it is still on its way to a node that its first packet has reached now, its last at `whole_ns`."""
+        still = tuple(part for part in self.trail if part[1] > now_ns)
+        return still if self.link is None or whole_ns <= now_ns else (*still, (self.link, whole_ns))
 
     def broken_by(self, vanished: set[Link], now_ns: int) -> Link | None:
         """The first of its links that some of it is on, or was to come over, and that has vanished."""

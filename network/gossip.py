@@ -154,10 +154,19 @@ class Gossip:
         rumour, sender = copy
         rules, peers = self._rules, self._peers[me]
         if rules.push:
-            pushed = set(self._push(me, rumour, [peer for peer in peers if peer != sender], now_ns))
-            peers = [peer for peer in peers if peer not in pushed]
+            others = [*peers]
+            if sender in peers:
+                others.remove(sender)
+            pushed = set(self._push(me, rumour, others, now_ns))
+            if rules.lazy:
+                peers = [peer for peer in peers if peer not in pushed]
         if rules.lazy:
-            self._announce(me, rumour, self._some(peers, rules.lazy), now_ns)
+            peers = self._some(peers, rules.lazy)
+            beat_ns = -(-now_ns // rules.heartbeat_ns) * rules.heartbeat_ns if rules.heartbeat_ns else now_ns
+            if beat_ns > now_ns:
+                self._clock.at(beat_ns, self._announce_later, (me, rumour, peers))
+            else:
+                self._announce(me, rumour, peers, now_ns)
         if rules.rounds > 1:
             self._clock.at(now_ns + rules.round_ns, self._push_again, (me, rumour, rules.rounds - 1))
 
@@ -175,20 +184,24 @@ class Gossip:
         if rounds > 1:
             self._clock.at(now_ns + self._rules.round_ns, self._push_again, (me, rumour, rounds - 1))
 
+    def _announce_later(self, told: tuple[int, Rumour, Sequence[int]], now_ns: int) -> None:
+        me, rumour, peers = told
+        if self._up(me):
+            self._announce(me, rumour, peers, now_ns)
+
     def _announce(self, me: int, rumour: Rumour, peers: Sequence[int], now_ns: int) -> None:
         self.account.announcements += len(peers)
         rules, copy, take = self._rules, (rumour, me), self._take_announcement
-        at_ns = -(-now_ns // rules.heartbeat_ns) * rules.heartbeat_ns if rules.heartbeat_ns else now_ns
         if self._spare is None:
-            self._carriage.carry_few(me, peers, rules.announcement_bytes, copy, take, at_ns)
+            self._carriage.carry_few(me, peers, rules.announcement_bytes, copy, take, now_ns)
             return
         deaf, first_ns = (rumour.have, None) if rules.retry_ns else (rumour.asked, rumour.told_ns)
         listening = [peer for peer in peers if not deaf[peer]]
         if listening:
-            self._spare.carry_few(me, listening, rules.announcement_bytes, copy, take, at_ns, first_ns)
+            self._spare.carry_few(me, listening, rules.announcement_bytes, copy, take, now_ns, first_ns)
         if len(listening) < len(peers):
             unheard = [peer for peer in peers if deaf[peer]]
-            self._spare.count_only(me, unheard, rules.announcement_bytes, at_ns)
+            self._spare.count_only(me, unheard, rules.announcement_bytes, now_ns)
 
     def _some(self, peers: Sequence[int], count: int) -> Sequence[int]:
         return peers if count >= len(peers) else sorted(self._rng.sample(peers, count))

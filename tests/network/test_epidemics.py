@@ -44,7 +44,14 @@ def infect_and_die(fanout: int, runs: int) -> tuple[IntArray, IntArray]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fanout", "expected", "tolerance"),
-    [(2, 0.7977, 0.02), (3, 0.9403, 0.005), (4, 0.9801, 0.005), (6, 0.9975, 0.005), (8, 0.99965, 0.005)],
+    [
+        (2, 0.7977, 0.02),
+        (3, 0.9403, 0.005),
+        (4, 0.9801, 0.005),
+        (5, 0.9930, 0.005),
+        (6, 0.9975, 0.005),
+        (8, 0.99965, 0.005),
+    ],
 )
 def test_r1_coverage_solves_s_equals_1_minus_exp_of_minus_ks(fanout: int, expected: float, tolerance: float) -> None:
     reached, _ = infect_and_die(fanout, 150 if fanout == 8 else 12)
@@ -67,7 +74,9 @@ def test_r2_all_are_reached_as_often_as_a_random_graph_has_no_lonely_member() ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "runs", "expected"), [(64, 200, 11.4), (256, 100, 14.75), (1024, 60, 18.1)])
+@pytest.mark.parametrize(
+    ("n", "runs", "expected"), [(64, 200, 11.4), (256, 100, 14.75), (1024, 60, 18.1), (4096, 12, 21.5)]
+)
 def test_r3_one_call_a_round_takes_log2_n_plus_ln_n_rounds(n: int, runs: int, expected: float) -> None:
     """And 1.2 more, as n grows. Calls go to anybody, oneself too, as in the theory."""
     rules = GossipRules(push=1, lazy=0, rounds=60, round_ns=1)
@@ -90,7 +99,7 @@ def test_r4_a_flood_over_equal_links_takes_the_hops_of_a_random_graph(degree: in
     assert float(np.median(np.max(hops, axis=1))) == most
 
 
-def exponential(seed: int) -> Line:
+def exponential(seed: int | tuple[int, int]) -> Line:
     """Each passage takes Exp(1) seconds."""
     rng = np.random.default_rng(seed)
     return Line(lambda source, targets, size_bytes: np.rint(rng.exponential(SECOND, len(targets))).astype(np.int64))
@@ -111,18 +120,17 @@ def floods(n: int, degree: int, cases: Sequence[tuple[int, int]], line) -> list[
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "graphs", "sources", "half", "mean", "last"),
-    [(1_000, 60, 1, 1.138, 1.126, 2.10), (4_000, 3, 8, 1.366, None, 2.59)],
+    [(1_000, 60, 1, 1.138, 1.126, 2.10), (4_000, 30, 2, 1.366, 1.366, 2.59)],
 )
 def test_r5_a_flood_over_exponential_links_is_first_passage_percolation(
-    n: int, graphs: int, sources: int, half: float, mean: float | None, last: float
+    n: int, graphs: int, sources: int, half: float, mean: float, last: float
 ) -> None:
     """Typically ln n / (d - 2), 1.151 and 1.382; the last ln n (1/(d - 2) + 1/d), 2.02 and 2.42."""
     cases = [(seed, source) for seed in range(graphs) for source in range(sources)]
-    times_s = np.array(floods(n, 8, cases, exponential)) / SECOND
+    times_s = np.array(floods(n, 8, cases, lambda number: exponential((n, number)))) / SECOND
     assert float(np.median(times_s, axis=1).mean()) == pytest.approx(half, rel=0.03)
     assert float(times_s.max(axis=1).mean()) == pytest.approx(last, rel=0.03)
-    if mean is not None:
-        assert float(times_s.mean()) == pytest.approx(mean, rel=0.03)
+    assert float(times_s.mean()) == pytest.approx(mean, rel=0.03)
 
 
 @pytest.mark.slow

@@ -70,6 +70,18 @@ def test_announcements_wait_for_the_heartbeat() -> None:
     assert [at_ns // MS for at_ns in party.got_ns] == [0, 30, 1_030, 2_030]
 
 
+def test_who_goes_down_before_the_heartbeat_announces_nothing() -> None:
+    """It has the message at 30 ms, and is down from 500 ms to beyond the beat at 1 s."""
+    party = Party(4, steady(10 * MS))
+    up = lambda member: member != 1 or party.clock.now_ns < 500 * MS  # noqa: E731
+    gossip = party.gossip(line_graph(4), rules(heartbeat_ns=1_000 * MS), up=up)
+    party.spread(gossip)
+    party.run()
+    assert party.got_ns == [0, 30 * MS, NEVER, NEVER]
+    assert not [passage for passage in kinds(party) if passage[0] == 1 and passage[2] == TELL]
+    assert gossip.account.announcements == 1
+
+
 def test_a_heartbeat_that_is_ignored_is_seen() -> None:
     party = Party(4, steady(10 * MS))
     party.spread(party.gossip(line_graph(4), LAZY))
