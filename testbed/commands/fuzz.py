@@ -52,7 +52,8 @@ def fuzz_protocol(
         if found["checks"]:
             print(f"repeat with: quorbit run {found['scenario']}", file=sys.stderr)
         else:
-            print(f"a run of the same schedule, {found['scenario']}, does not fail: is it random?", file=sys.stderr)
+            what = "scenario" if campaign.twins.first_failure is None else "schedule"
+            print(f"a run of the same {what}, {found['scenario']}, does not fail: is it random?", file=sys.stderr)
         return FAILED
     return INTERRUPTED if campaign.interrupted else DONE
 
@@ -69,11 +70,11 @@ def _failure(campaign: Campaign, out: Path) -> dict[str, Any] | None:
     tables, trial = made_small(campaign, number)
     file = out / f"fuzz-{campaign.protocol.rpartition(':')[2]}-{kind}-{number}.toml"
     file.write_text(_scenario_text(campaign, tables, trial))
-    sentences = list(trial.sentences) if trial.failed else campaign.twins.failures[number].sentences
+    first = (campaign.twins if kind == "twins" else campaign).failures[number]
     return {
         "number": number,
         "checks": list(trial.failed),
-        "sentences": sentences,
+        "sentences": list((trial if trial.failed else first).sentences),
         "scenario": str(file),
     }
 

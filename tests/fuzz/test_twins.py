@@ -19,7 +19,7 @@ from testbed.fuzz.arena import RECOVERING, Arena
 from testbed.fuzz.campaign import Campaign
 from testbed.fuzz.enumeration import ROUNDS, STRETCH, Enumeration, has_views, play_stretch, space_of
 from testbed.fuzz.schedules import FANS, Space, set_partitions
-from testbed.fuzz.trial import attempt
+from testbed.fuzz.trial import Trial, attempt
 from testbed.fuzz.twins_watch import FEATURES, Outcome
 from testbed.scenario import make_scenario
 from testbed.simulation import simulate
@@ -240,18 +240,24 @@ def test_a_parameter_without_a_default_is_one_sentence(capsys: pytest.CaptureFix
     assert "every parameter needs a default to be fuzzed with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("schedule", [True, False])
 def test_what_a_run_does_not_repeat_is_said_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    schedule: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = Outcome((0,) * ROUNDS, violations=["agreement: two blocks are final at height 1"])
+    sentence = "agreement: two blocks are final at height 1"
+    played = Enumeration(1, failures={0: Outcome((0,) * ROUNDS, violations=[sentence])})
 
     def fails(protocol: str, **_: Any) -> Campaign:
-        return Campaign(protocol, 1, twins=Enumeration(1, failures={0: found}))
+        if schedule:
+            return Campaign(protocol, 1, twins=played)
+        return Campaign(protocol, 1, failures={0: Trial(("agreement",), (sentence,))})
 
     monkeypatch.setattr("testbed.commands.fuzz.run_campaign", fails)
     assert main(["fuzz", "jolteon", "--out", str(tmp_path)]) == 1
     err = capsys.readouterr().err.splitlines()
     assert err[-2:] == [
         "jolteon FAILED: agreement: two blocks are final at height 1",
-        f"a run of the same schedule, {tmp_path}/fuzz-jolteon-twins-0.toml, does not fail: is it random?",
+        f"a run of the same schedule, {tmp_path}/fuzz-jolteon-twins-0.toml, does not fail: is it random?"
+        if schedule
+        else f"a run of the same scenario, {tmp_path}/fuzz-jolteon-1-0.toml, does not fail: is it random?",
     ]
