@@ -138,9 +138,8 @@ def _progress(machine: Machine, end_ns: int, began_s: float) -> Progress:
 
 @contextmanager
 def _interrupt_stops(machine: Machine) -> Iterator[None]:
-    """Make Ctrl-C end the run between two events instead of in the middle of one, unless the process ignores it."""
-    elsewhere = threading.current_thread() is not threading.main_thread()
-    if elsewhere or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    """Make Ctrl-C end the run between two events instead of in the middle of one."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 

@@ -158,6 +158,7 @@ def _attempt_drawn(protocol: str, seed: int, number: int) -> Trial:
 
 
 def _prepare(path: list[Any]) -> None:
-    """Ctrl-C is for whoever started the campaign; protocols are found where it finds them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C is for whoever started the campaign: not even a run's own handler may have it, for what is cut short looks
+    like a protocol that has come to a stop. Protocols are found where the campaign finds them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     sys.path[:] = path

@@ -9,17 +9,23 @@ import subprocess
 import sys
 import time
 import tomllib
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from consensus.messages import Block
 from consensus.protocols import PROTOCOLS, load_protocol
 from consensus.replica import Lottery
+from consensus.types import ReplicaId
+from node.trace import Observer
 from testbed.cli import main
-from testbed.fuzz.campaign import run_campaign
+from testbed.fuzz.campaign import _prepare, run_campaign
 from testbed.fuzz.draw import draw, size
 from testbed.fuzz.shrink import shrink
 from testbed.fuzz.trial import attempt
+from testbed.scenario import make_scenario
+from testbed.simulation import simulate
 
 MUTANTS = "tests.fuzz.mutants"
 
@@ -119,6 +125,31 @@ def test_ctrl_c_keeps_what_was_seen_and_says_so() -> None:
     out, _ = fuzz.communicate(timeout=60)
     assert fuzz.returncode == 130
     assert json.loads(out)["scenarios"] >= 1
+
+
+class Interrupting(Observer):
+    """Presses Ctrl-C at each commit."""
+
+    def committed(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def cut_short() -> bool:
+    tables = {
+        "duration_s": 2.0,
+        "committee": [{"on": "laboratory", "count": 4}],
+        "network": {"model": "fixed", "delay_ms": 5},
+        "consensus": {"protocol": "pbft"},
+    }
+    return simulate(make_scenario(tables), observers=[Interrupting()]).partial
+
+
+def test_ctrl_c_cuts_no_scenario_of_a_campaign_short() -> None:
+    """It would look like a protocol that has come to a stop."""
+    with ProcessPoolExecutor(1) as pool:
+        assert pool.submit(cut_short).result()
+    with ProcessPoolExecutor(1, initializer=_prepare, initargs=(list(sys.path),)) as pool:
+        assert not pool.submit(cut_short).result()
 
 
 def test_mistakes_are_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -15,12 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from consensus.messages import Block
 from consensus.protocols.pbft import Pbft
 from consensus.replica import Seat
-from consensus.types import ReplicaId
 from network.clock import TimeStandsStillError
-from node.trace import Observer
 from testbed.metrics_definitions import DEFINITIONS, result_schema
 from testbed.report.table import bound_table, number, rate, render
 from testbed.result import Result
@@ -66,25 +63,6 @@ def test_ctrl_c_keeps_what_was_measured_and_says_partial() -> None:
     assert report["consensus"]["committed_blocks"] > 0
     assert "PARTIAL" in text_of(render(result))
     assert signal.getsignal(signal.SIGINT) is before
-
-
-class Interrupting(Observer):
-    """Presses Ctrl-C at each commit."""
-
-    def committed(self, now_ns: int, replica: ReplicaId, block: Block) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_a_process_that_ignores_ctrl_c_goes_on() -> None:
-    """As those of a fuzz campaign do: what is cut short looks like a protocol that has come to a stop."""
-    scenario = make_scenario({**LABORATORY, "duration_s": 2})
-    assert simulate(scenario, observers=[Interrupting()]).partial
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        assert not simulate(scenario, observers=[Interrupting()]).partial
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def test_a_partial_run_is_a_prefix_of_the_whole_one() -> None:
